@@ -1,0 +1,6 @@
+use holm_lifetime::grace;
+
+fn main() {
+    let section = grace::section();
+    std::thread::spawn(move || drop(section));
+}
