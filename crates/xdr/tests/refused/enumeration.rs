@@ -1,0 +1,9 @@
+use holm_xdr::Encode;
+
+#[derive(Clone, Copy, Encode)]
+enum NoValue {
+    One = 1,
+    Two,
+}
+
+fn main() {}
