@@ -1,0 +1,220 @@
+//! One stream: what came in, what goes out.
+
+use crate::Refusal;
+use crate::program::{Answer, Framing, Programs, Served, reply};
+use crate::record::{Receiver, RecordError};
+use holm_xdr::{Encoder, padding};
+use thiserror::Error;
+
+/// What a connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a call.
+    pub record: usize,
+    /// Bytes of replies that wait to be sent from which on no further call is served.
+    pub unsent: usize,
+}
+
+impl Default for Limits {
+    /// For reads and writes of up to 1 MiB.
+    fn default() -> Self {
+        Self { record: (1 << 20) + (1 << 16), unsent: 2 << 20 }
+    }
+}
+
+/// A server's side of a stream, without the stream.
+///
+/// # The calls, in their order
+///
+/// *In:* [`space`](Self::space), [`received`](Self::received). *Serve:* [`serve`](Self::serve),
+/// until it says [`Step::Receive`]. *Out:* [`unsent`](Self::unsent), [`sent`](Self::sent), and
+/// [`payload_sent`](Self::payload_sent) where a payload comes from elsewhere. *At any time:*
+/// [`reply`](Self::reply), for a call that was put off; [`reclaim`](Self::reclaim) when idle.
+///
+/// ```
+/// # use holm_sunrpc::{Connection, Limits, Programs, Step};
+/// # use std::io::{Read, Write};
+/// # fn run(mut stream: impl Read + Write, programs: &Programs<()>) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut connection = Connection::new(Limits::default());
+/// loop {
+///     let count = stream.read(connection.space())?;
+///     if count == 0 {
+///         return Ok(());
+///     }
+///     connection.received(count);
+///     loop {
+///         let step = connection.serve(programs, &mut (), 64)?;
+///         stream.write_all(connection.unsent())?;
+///         connection.sent(connection.unsent().len());
+///         match step {
+///             Step::Receive => break,
+///             Step::Again | Step::Send => {}
+///             Step::Payload { .. } => unreachable!("none of these programs has one"),
+///         }
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    incoming: Receiver,
+    outgoing: Encoder,
+    /// How much of `outgoing` was sent.
+    sent: usize,
+    payload: Option<u32>,
+    served: u64,
+    limits: Limits,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it says what to do next"]
+pub enum Step {
+    /// All that has arrived whole was served: send, and receive more.
+    Receive,
+    /// As many calls as allowed were served: there may be more.
+    Again,
+    /// Too much is unsent: send first.
+    Send,
+    /// The last reply ends with a payload that comes from elsewhere: send what is unsent, then this
+    /// many bytes and `padding` zeros, then say [`Connection::payload_sent`].
+    Payload {
+        /// Bytes of data.
+        len: u32,
+        /// Zeros behind it: 0 to 3.
+        padding: u32,
+    },
+}
+
+/// Why a connection is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Broken {
+    /// The stream does not make records.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record is no call.
+    #[error("a record is no call: {0}")]
+    Message(#[from] holm_xdr::Error),
+}
+
+impl Connection {
+    /// A connection that has received nothing; allocates nothing yet.
+    pub const fn new(limits: Limits) -> Self {
+        Self {
+            incoming: Receiver::new(limits.record),
+            outgoing: Encoder::new(),
+            sent: 0,
+            payload: None,
+            served: 0,
+            limits,
+        }
+    }
+
+    /// Where to receive into; see [`Receiver::space`].
+    pub fn space(&mut self) -> &mut [u8] {
+        self.incoming.space()
+    }
+
+    /// `count` bytes were received into the front of [`space`](Self::space).
+    pub fn received(&mut self, count: usize) {
+        self.incoming.received(count);
+    }
+
+    /// Serves what has arrived, up to `budget` calls.
+    ///
+    /// # Errors
+    /// If the connection is to be closed. Replies to the calls before are unsent.
+    pub fn serve<C: ?Sized>(
+        &mut self,
+        programs: &Programs<C>,
+        context: &mut C,
+        budget: usize,
+    ) -> Result<Step, Broken> {
+        for _ in 0..budget {
+            if let Some(step) = self.must_send() {
+                return Ok(step);
+            }
+            let Some(record) = self.incoming.next_record()? else {
+                return Ok(Step::Receive);
+            };
+            let served = programs.serve(context, &record, Framing::Stream, &mut self.outgoing)?;
+            self.served += 1;
+            if let Served::Payload(len) = served {
+                self.payload = Some(len);
+            }
+        }
+        Ok(self.must_send().unwrap_or(Step::Again))
+    }
+
+    /// Replies to a call that a program [put off](Answer::Later): success with what `results`
+    /// appends, or its refusal. `Step::Payload` as from [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// [`PayloadDue`] while a payload has to be sent: nothing can come before it.
+    pub fn reply(
+        &mut self,
+        xid: u32,
+        results: impl FnOnce(&mut Encoder) -> Result<Answer, Refusal>,
+    ) -> Result<Step, PayloadDue> {
+        if self.payload.is_some() {
+            return Err(PayloadDue);
+        }
+        if let Served::Payload(len) = reply(&mut self.outgoing, Framing::Stream, xid, results) {
+            self.payload = Some(len);
+        }
+        Ok(self.must_send().unwrap_or(Step::Again))
+    }
+
+    /// What is to be sent.
+    pub fn unsent(&self) -> &[u8] {
+        self.outgoing.get(self.sent..).unwrap_or_default()
+    }
+
+    /// The first `count` bytes of [`unsent`](Self::unsent) were sent.
+    pub fn sent(&mut self, count: usize) {
+        self.sent = self.sent.saturating_add(count).min(self.outgoing.len());
+        // Moves no more than was sent, so that it does not matter how small the pieces are.
+        if self.sent > self.outgoing.len() / 2 {
+            self.outgoing.consume(self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// The payload and its padding were sent, behind all that was unsent.
+    pub const fn payload_sent(&mut self) {
+        self.payload = None;
+    }
+
+    /// Whether nothing waits here: no byte of a call, and none of a reply.
+    pub const fn is_idle(&self) -> bool {
+        self.incoming.is_idle() && self.outgoing.is_empty() && self.payload.is_none()
+    }
+
+    /// How many calls it has served.
+    pub const fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// The receiving side: to take records without serving them, or to lend it a buffer.
+    pub const fn incoming(&mut self) -> &mut Receiver {
+        &mut self.incoming
+    }
+
+    /// Gives up memory that holds nothing, and both buffers if it is idle.
+    pub fn reclaim(&mut self) {
+        self.incoming.reclaim();
+        self.outgoing.shrink_to(0);
+    }
+
+    fn must_send(&self) -> Option<Step> {
+        match self.payload {
+            Some(len) => Some(Step::Payload { len, padding: padding(len as usize) as u32 }),
+            None => (self.unsent().len() >= self.limits.unsent).then_some(Step::Send),
+        }
+    }
+}
+
+/// The last reply is not complete: its payload has to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the payload of the last reply has not been sent")]
+pub struct PayloadDue;

@@ -1,0 +1,184 @@
+//! One connection as a source of the pool.
+
+use super::limits::Place;
+use super::{Peer, ServerLimits, Service, Transport};
+use crate::{Broken, Connection, Step};
+use holm_lifetime::sync::atomic::Ordering;
+use holm_lifetime::sync::{Arc, Mutex};
+use holm_pool::{Interest, Next, Source, Turn};
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// A stream, what has come and not gone of it, and the service that it belongs to.
+pub(crate) struct Served<T, S> {
+    transport: T,
+    service: Arc<S>,
+    limits: ServerLimits,
+    place: Place,
+    state: Mutex<State>,
+}
+
+struct State {
+    connection: Connection,
+    /// Something was received since it was last asked.
+    active: bool,
+    /// When it is asked again; none before the first turn.
+    asked: Option<Instant>,
+}
+
+/// What became of the replies.
+enum Sent {
+    /// All of it.
+    All,
+    /// Not all: the peer takes no more for now.
+    Full,
+    /// The stream has ended.
+    Ended,
+}
+
+impl<T: Transport, S: Service> Served<T, S> {
+    pub(crate) fn new(transport: T, service: Arc<S>, limits: ServerLimits, place: Place) -> Self {
+        let connection = Connection::new(limits.connection);
+        let state = Mutex::new(State { connection, active: false, asked: None });
+        Self { transport, service, limits, place, state }
+    }
+
+    /// Serves and receives by turns, until nothing is ready or the budget is used up.
+    fn serve(&self, turn: &Turn<'_>, connection: &mut Connection, done: &mut Done) -> Next {
+        // Replies that the peer had no room for.
+        match self.send(connection, done) {
+            Sent::All => {}
+            Sent::Full => return Next::Idle,
+            Sent::Ended => return Next::Done,
+        }
+        let mut all_received = false;
+        loop {
+            if !connection.incoming().is_idle() {
+                if turn.left() == 0 {
+                    return Next::More;
+                }
+                let step = self.serve_received(turn, connection, done);
+                match (self.send(connection, done), step) {
+                    (Sent::Ended, _) | (_, None) => return Next::Done,
+                    (_, Some(Err(_))) => {
+                        self.place.counted().broken.fetch_add(1, Ordering::Relaxed);
+                        return Next::Done;
+                    }
+                    // Nothing more is served or received until the peer has taken this.
+                    (Sent::Full, Some(Ok(_))) => return Next::Idle,
+                    (Sent::All, Some(Ok(Step::Receive))) => {}
+                    (Sent::All, Some(Ok(Step::Again | Step::Send))) => continue,
+                    // Services of this server write their results whole.
+                    (Sent::All, Some(Ok(Step::Payload { .. }))) => return Next::Done,
+                }
+            }
+            if all_received {
+                return Next::Idle;
+            }
+            let space = connection.space();
+            let room = space.len();
+            match self.transport.receive(space) {
+                Ok(0) => return Next::Done,
+                Ok(count) => {
+                    connection.received(count);
+                    done.received += count;
+                    // What comes short is all there is, and what comes after it is an event.
+                    all_received = count < room && !turn.hung_up();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Idle,
+                Err(_) => return Next::Done,
+            }
+        }
+    }
+
+    fn serve_received(
+        &self,
+        turn: &Turn<'_>,
+        connection: &mut Connection,
+        done: &mut Done,
+    ) -> Option<Result<Step, Broken>> {
+        let before = connection.served();
+        let (address, local) = (self.transport.peer(), self.transport.local());
+        let peer = Peer { address, local, datagram: false };
+        let step = self.service.with_context(turn, peer, |context| {
+            connection.serve(self.service.programs(), context, turn.left() as usize)
+        });
+        let calls = connection.served() - before;
+        done.calls += calls;
+        turn.charge(u32::try_from(calls).unwrap_or(u32::MAX));
+        step
+    }
+
+    /// Sends what there is to send.
+    fn send(&self, connection: &mut Connection, done: &mut Done) -> Sent {
+        while !connection.unsent().is_empty() {
+            match self.transport.send(connection.unsent()) {
+                Ok(count) => {
+                    connection.sent(count);
+                    done.sent += count;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Sent::Full,
+                Err(_) => return Sent::Ended,
+            }
+        }
+        Sent::All
+    }
+
+    /// Asks now and then whether anything was received; whether to go on.
+    fn ask(&self, turn: &Turn<'_>, state: &mut State) -> Next {
+        let now = Instant::now();
+        let asked_now = match state.asked {
+            Some(when) if now < when => return Next::Idle,
+            Some(_) => true,
+            None => false,
+        };
+        if asked_now && !state.active {
+            self.place.counted().idle.fetch_add(1, Ordering::Relaxed);
+            return Next::Done;
+        }
+        state.active = false;
+        state.asked = now.checked_add(self.limits.idle);
+        turn.wake_at(state.asked);
+        Next::Idle
+    }
+}
+
+impl<T: Transport, S: Service> Source for Served<T, S> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.transport.fd()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::ReadWrite
+    }
+
+    fn run(&self, turn: &Turn<'_>) -> Next {
+        let mut state = self.state.lock();
+        let mut done = Done::default();
+        let next = self.serve(turn, &mut state.connection, &mut done);
+        self.place.counted().turn(done.calls, done.received, done.sent);
+        state.active |= done.received > 0;
+        if next != Next::Idle {
+            return next;
+        }
+        if state.connection.is_idle() && state.connection.incoming().capacity() > self.limits.kept {
+            state.connection.reclaim();
+        }
+        self.ask(turn, &mut state)
+    }
+
+    fn closing(&self) {
+        self.transport.end();
+    }
+}
+
+/// What a turn has done.
+#[derive(Default)]
+struct Done {
+    calls: u64,
+    received: usize,
+    sent: usize,
+}

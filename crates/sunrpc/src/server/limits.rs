@@ -1,0 +1,117 @@
+//! What the peers of one namespace may take together, and what they have taken.
+
+use crate::Limits;
+use holm_lifetime::sync::Arc;
+use holm_lifetime::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Limits of one namespace's service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Of one connection.
+    pub connection: Limits,
+    /// Connections at a time, on all listeners together. One more is closed as soon as it is accepted.
+    pub connections: usize,
+    /// A connection on which nothing was received for this long is closed, within twice the time.
+    pub idle: Duration,
+    /// Memory that a connection keeps while it is idle, of receiving.
+    pub kept: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connection: Limits::default(),
+            connections: 1024,
+            idle: Duration::from_secs(15 * 60),
+            kept: 16 << 10,
+        }
+    }
+}
+
+/// What has happened on the sockets of one namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections there are.
+    pub connections: usize,
+    /// Connections that were accepted and served.
+    pub accepted: u64,
+    /// Connections that were closed at once, because there were too many.
+    pub refused: u64,
+    /// Connections that were closed because what came on them was not RPC.
+    pub broken: u64,
+    /// Connections that were closed because nothing came.
+    pub idle: u64,
+    /// Calls that were served.
+    pub calls: u64,
+    /// Bytes that were received.
+    pub received: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
+}
+
+/// The counters, for those who count and those who read.
+#[derive(Debug, Default)]
+pub struct Counted {
+    connections: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    pub(crate) broken: AtomicU64,
+    pub(crate) idle: AtomicU64,
+    calls: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Counted {
+    /// As they are now.
+    pub fn read(&self) -> Counters {
+        Counters {
+            connections: self.connections.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            broken: self.broken.load(Ordering::Relaxed),
+            idle: self.idle.load(Ordering::Relaxed),
+            calls: self.calls.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts what one turn did.
+    pub(crate) fn turn(&self, calls: u64, received: usize, sent: usize) {
+        for (counter, more) in
+            [(&self.calls, calls), (&self.received, received as u64), (&self.sent, sent as u64)]
+        {
+            if more > 0 {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The place that a connection takes among those allowed, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Counted>);
+
+impl Place {
+    /// Takes one, unless all are taken.
+    pub(crate) fn take(counted: &Arc<Counted>, most: usize) -> Option<Self> {
+        let taken = counted.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now < most).then_some(now + 1)
+        });
+        let counter = if taken.is_ok() { &counted.accepted } else { &counted.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        taken.is_ok().then(|| Self(counted.clone()))
+    }
+
+    pub(crate) fn counted(&self) -> &Counted {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,91 @@
+//! A stream listener as a source of the pool.
+
+use super::connection::Served;
+use super::limits::Place;
+use super::transport::Tcp;
+use super::{Counted, ServerLimits, Service};
+use holm_lifetime::sync::Arc;
+use holm_pool::{AddError, Handle, Next, NsPool, PoolSubsystem, Source, Turn};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// Has the pool accept and serve the connections of a listener. `counted` is one for all sockets of
+/// the namespace.
+///
+/// # Errors
+/// When the listener can't be made not to block, or the pool does not take it.
+pub fn listen<S: Service>(
+    pool: &NsPool,
+    listener: TcpListener,
+    service: Arc<S>,
+    limits: ServerLimits,
+    counted: Arc<Counted>,
+) -> io::Result<Handle> {
+    listener.set_nonblocking(true)?;
+    pool.add(Arc::new(Listener { listener, service, limits, counted })).map_err(into_io)
+}
+
+struct Listener<S> {
+    listener: TcpListener,
+    service: Arc<S>,
+    limits: ServerLimits,
+    counted: Arc<Counted>,
+}
+
+/// After this long it is tried again where the machine had no descriptor or memory left.
+const SHORTAGE: Duration = Duration::from_millis(100);
+
+impl<S: Service> Source for Listener<S> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.listener.as_fd())
+    }
+
+    fn run(&self, turn: &Turn<'_>) -> Next {
+        while turn.left() > 0 {
+            match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    turn.charge(1);
+                    self.accept(turn, stream, peer);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Next::Idle,
+                    // What a connection died of that was never served: accept(2).
+                    ErrorKind::Interrupted
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::TimedOut => turn.charge(1),
+                    // The connection waits in the kernel, and there is no event for it any more.
+                    _ => {
+                        turn.wake_at(Instant::now().checked_add(SHORTAGE));
+                        return Next::Idle;
+                    }
+                },
+            }
+        }
+        Next::More
+    }
+}
+
+impl<S: Service> Listener<S> {
+    /// Serves a connection from now on, or drops it.
+    fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: SocketAddr) {
+        let Some(place) = Place::take(&self.counted, self.limits.connections) else { return };
+        // Replies are small and awaited. An error says that the peer has gone.
+        let prepared = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+        let Ok(local) = prepared.and_then(|()| stream.local_addr()) else { return };
+        let transport = Tcp { stream, peer, local };
+        let served = Served::new(transport, self.service.clone(), self.limits, place);
+        if let Some(pool) = turn.contents().get::<PoolSubsystem>() {
+            // Refused if the namespace goes; then the connection does, too.
+            let _ = pool.add(Arc::new(served));
+        }
+    }
+}
+
+pub(super) fn into_io(error: AddError) -> io::Error {
+    io::Error::other(error)
+}

@@ -1,0 +1,67 @@
+//! What carries a stream.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// A stream that never waits: the kernel's, or one of a network stack of our own.
+pub trait Transport: Send + Sync + 'static {
+    /// The descriptor whose events tell of it; none if its owner wakes the source.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Who is at the other end.
+    fn peer(&self) -> SocketAddr;
+
+    /// At which of our addresses.
+    fn local(&self) -> SocketAddr;
+
+    /// Receives what is there, into the front of `space`. 0: the peer sends no more.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing; any other ends the stream.
+    fn receive(&self, space: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends as much as there is room for.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; any other ends the stream.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends both directions, at once.
+    fn end(&self);
+}
+
+/// A kernel socket, which does not block, and its two ends.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl Transport for Tcp {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stream.as_fd())
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
+        (&self.stream).read(space)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.stream).write(bytes)
+    }
+
+    fn end(&self) {
+        // An error says that it had ended.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}

@@ -1,0 +1,379 @@
+//! Programs on real sockets, run by the pool.
+
+use holm_lifetime::Deadline;
+use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
+use holm_pool::{Config, NsPool, Pool, PoolSubsystem, Turn};
+use holm_sunrpc::server::{
+    Counted, Counters, Peer, ServerLimits, Service, listen, listen_datagrams,
+};
+use holm_sunrpc::{Answer, Call, Program, Programs, Refusal};
+use holm_xdr::Encoder;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const PROGRAM: u32 = 0x2000_0077;
+/// Answers what it was given.
+const ECHO: u32 = 1;
+/// Answers so many bytes.
+const BYTES: u32 = 2;
+
+#[test]
+fn calls_of_many_connections_are_answered_in_their_order() {
+    let server = Server::start(ServerLimits::default());
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let address = server.address;
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                for round in 0..20 {
+                    // All at once, and then all replies.
+                    let calls: Vec<u32> = (0..50).map(|n| client << 16 | round << 8 | n).collect();
+                    let sent: Vec<u8> = calls.iter().flat_map(|n| framed(&echo(*n))).collect();
+                    stream.write_all(&sent).unwrap();
+                    for n in calls {
+                        assert_eq!(reply(&mut stream), echoed(n));
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let counters = server.end();
+    assert_eq!((counters.accepted, counters.calls), (8, 8 * 20 * 50));
+    assert_eq!((counters.connections, counters.broken, counters.refused), (0, 0, 0));
+}
+
+#[test]
+fn call_may_come_byte_by_byte() {
+    let server = Server::start(ServerLimits::default());
+    let mut stream = server.connect();
+    for byte in framed(&echo(7)) {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(reply(&mut stream), echoed(7));
+    server.end();
+}
+
+/// Nothing more is served for a peer that does not read, and nothing is lost when it does.
+#[test]
+fn peer_that_does_not_read_is_not_served_on_and_on() {
+    const CALLS: u32 = 128;
+    const SIZE: u32 = 1 << 20;
+    let server = Server::start(ServerLimits::default());
+    let mut stream = server.connect();
+    for n in 0..CALLS {
+        stream.write_all(&framed(&call(n, BYTES, SIZE))).unwrap();
+    }
+    // 128 MiB are more than the kernel and the limit take together.
+    let mut mark = [0; 4];
+    stream.read_exact(&mut mark).unwrap();
+    assert!(server.counted.read().calls < u64::from(CALLS), "served without end");
+    for n in 0..CALLS {
+        if n > 0 {
+            stream.read_exact(&mut mark).unwrap();
+        }
+        let length = u32::from_be_bytes(mark) & !(1 << 31);
+        let mut record = vec![0; length as usize];
+        stream.read_exact(&mut record).unwrap();
+        assert_eq!(record[..4], n.to_be_bytes());
+        assert_eq!(record.len(), 24 + SIZE as usize);
+        assert!(record[24..].iter().all(|byte| *byte == n as u8));
+    }
+    assert_eq!(server.end().calls, u64::from(CALLS));
+}
+
+#[test]
+fn one_connection_too_many_is_closed_and_the_place_of_one_that_ended_is_free() {
+    let server = Server::start(ServerLimits { connections: 2, ..ServerLimits::default() });
+    let mut served = [server.connect(), server.connect()];
+    for stream in &mut served {
+        stream.write_all(&framed(&echo(1))).unwrap();
+        assert_eq!(reply(stream), echoed(1));
+    }
+    assert_closed(server.connect());
+    let [first, mut second] = served;
+    drop(first);
+    // The end of the first is an event like any other; a new one is tried until it was seen.
+    let mut third = loop {
+        let mut stream = server.connect();
+        if stream.write_all(&framed(&echo(3))).is_ok() && stream.peek(&mut [0]).is_ok_and(|n| n > 0)
+        {
+            break stream;
+        }
+    };
+    assert_eq!(reply(&mut third), echoed(3));
+    second.write_all(&framed(&echo(2))).unwrap();
+    assert_eq!(reply(&mut second), echoed(2));
+    let counters = server.end();
+    assert_eq!(counters.accepted, 3);
+    assert!(counters.refused >= 1);
+}
+
+#[test]
+fn what_is_not_rpc_ends_its_connection_and_no_other() {
+    let server = Server::start(ServerLimits::default());
+    let mut good = server.connect();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &framed(&[0xff; 40]),
+        &[0xff; 100],
+        &[0x80, 0, 0, 3, 1, 2, 3],
+    ] {
+        let mut bad = server.connect();
+        bad.write_all(garbage).unwrap();
+        assert_closed(bad);
+        good.write_all(&framed(&echo(9))).unwrap();
+        assert_eq!(reply(&mut good), echoed(9));
+    }
+    // The calls before it are answered.
+    let mut half = server.connect();
+    half.write_all(&[framed(&echo(5)), framed(&[0xff; 40])].concat()).unwrap();
+    assert_eq!(reply(&mut half), echoed(5));
+    assert_closed(half);
+    assert_eq!(server.end().broken, 5);
+}
+
+#[test]
+fn connection_on_which_nothing_comes_is_closed() {
+    let limits = ServerLimits { idle: Duration::from_millis(5), ..ServerLimits::default() };
+    let server = Server::start(limits);
+    assert_closed(server.connect());
+    // Half a call does not keep it for ever.
+    let mut half = server.connect();
+    half.write_all(&framed(&echo(1))[..10]).unwrap();
+    assert_closed(half);
+    assert_eq!(server.end().idle, 2);
+}
+
+#[test]
+fn namespace_goes_under_load_and_its_neighbour_does_not_notice() {
+    let server = Server::start(ServerLimits::default());
+    let neighbour = server.another("neighbour");
+    let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, answered) = (server.address, answered.clone());
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let calls = framed(&echo(4)).repeat(20);
+                // Until the server ends the connection.
+                while stream.write_all(&calls).is_ok() {
+                    let mut replies = vec![0; (4 + echoed(4).len()) * 20];
+                    if stream.read_exact(&mut replies).is_err() {
+                        return;
+                    }
+                    answered.fetch_add(20, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let beside = thread::spawn({
+        let (address, stop) = (neighbour.address, stop.clone());
+        move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let mut calls = 0;
+            while !stop.load(Ordering::Relaxed) {
+                stream.write_all(&framed(&echo(8))).unwrap();
+                assert_eq!(reply(&mut stream), echoed(8));
+                calls += 1;
+            }
+            calls
+        }
+    });
+    while answered.load(Ordering::Relaxed) < 2000 {
+        thread::yield_now();
+    }
+    server.registry.remove([&server.ns], Deadline::Never).unwrap();
+    let counters = server.counted.read();
+    assert_eq!(counters.connections, 0, "a connection outlived its namespace");
+    assert!(counters.calls >= answered.load(Ordering::Relaxed) as u64);
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert!(TcpStream::connect(server.address).is_err(), "the listener is still there");
+    stop.store(true, Ordering::Relaxed);
+    let calls = beside.join().unwrap();
+    assert_eq!(neighbour.counted.read().calls, calls);
+}
+
+#[test]
+fn datagram_is_a_call_or_nothing() {
+    let server = Server::start(ServerLimits::default());
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.datagrams).unwrap();
+    for (n, garbage) in [&b"what?"[..], &[], &[0xff; 2000]].into_iter().enumerate() {
+        socket.send(garbage).unwrap();
+        socket.send(&echo(n as u32)).unwrap();
+        let mut answer = [0; 100];
+        let count = socket.recv(&mut answer).unwrap();
+        assert_eq!(answer[..count], echoed(n as u32));
+    }
+    assert_eq!(server.end().calls, 3);
+}
+
+/// A pool, a registry, and a namespace that serves the test's program.
+struct Server {
+    registry: Registry,
+    ns: Namespace,
+    address: SocketAddr,
+    datagrams: SocketAddr,
+    counted: Arc<Counted>,
+    _pool: Arc<Pool>,
+}
+
+impl Server {
+    fn start(limits: ServerLimits) -> Self {
+        let pool = Arc::new(Pool::start(Config { workers: 2, ..Config::default() }).unwrap());
+        let registry = Registry::new().unwrap();
+        registry.register(pool.subsystem()).unwrap();
+        registry.register(Alive).unwrap();
+        Self::in_namespace(pool, registry, "blue", limits)
+    }
+
+    fn another(&self, name: &str) -> Self {
+        let (pool, registry) = (self._pool.clone(), self.registry.clone());
+        Self::in_namespace(pool, registry, name, ServerLimits::default())
+    }
+
+    fn in_namespace(pool: Arc<Pool>, registry: Registry, name: &str, limits: ServerLimits) -> Self {
+        let ns = registry.create(name).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (address, datagrams) = (listener.local_addr().unwrap(), socket.local_addr().unwrap());
+        let (service, counted) = (Arc::new(TestService::new()), Arc::new(Counted::default()));
+        let inside = ns.enter().unwrap();
+        let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
+        listen(sources, listener, service.clone(), limits, counted.clone()).unwrap();
+        listen_datagrams(sources, socket, service, counted.clone()).unwrap();
+        drop(inside);
+        Self { registry, ns, address, datagrams, counted, _pool: pool }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).unwrap()
+    }
+
+    /// Removes the namespace; what was counted.
+    fn end(self) -> Counters {
+        self.registry.remove([&self.ns], Deadline::Never).unwrap();
+        self.counted.read()
+    }
+}
+
+struct TestService(Programs<TestContext>);
+
+/// Sees that the namespace is there while calls are served.
+struct TestContext(Arc<AtomicBool>);
+
+impl TestService {
+    fn new() -> Self {
+        Self(Programs::new().with(TestProgram))
+    }
+}
+
+impl Service for TestService {
+    type Context = TestContext;
+
+    fn programs(&self) -> &Programs<TestContext> {
+        &self.0
+    }
+
+    fn with_context<R>(
+        &self,
+        turn: &Turn<'_>,
+        peer: Peer,
+        serve: impl FnOnce(&mut TestContext) -> R,
+    ) -> Option<R> {
+        assert!(peer.address.ip().is_loopback());
+        let alive = turn.contents().get::<Alive>().unwrap().clone();
+        Some(serve(&mut TestContext(alive)))
+    }
+}
+
+struct TestProgram;
+
+impl Program<TestContext> for TestProgram {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        1..=1
+    }
+
+    fn call(
+        &self,
+        context: &mut TestContext,
+        call: &Call<'_>,
+        results: &mut Encoder,
+    ) -> Result<Answer, Refusal> {
+        assert!(context.0.load(Ordering::SeqCst), "the namespace is gone");
+        let number = call.arguments().u32()?;
+        match call.procedure {
+            ECHO => results.u32(number),
+            BYTES => results.space(number as usize).fill(call.xid as u8),
+            _ => return Err(Refusal::ProcedureUnavailable),
+        }
+        assert!(context.0.load(Ordering::SeqCst), "the namespace is gone");
+        Ok(Answer::Now)
+    }
+}
+
+/// Lowers its flag when the namespace's contents are destroyed.
+struct Alive;
+
+impl Subsystem for Alive {
+    type State = Arc<AtomicBool>;
+
+    fn name(&self) -> &str {
+        "alive"
+    }
+
+    fn init(&self, _: &View<'_>, _: &mut Held<'_>) -> Result<Arc<AtomicBool>, InitError> {
+        Ok(Arc::new(AtomicBool::new(true)))
+    }
+
+    fn exit(&self, _: &View<'_>, alive: Arc<AtomicBool>) {
+        alive.store(false, Ordering::SeqCst);
+    }
+}
+
+fn call(xid: u32, procedure: u32, argument: u32) -> Vec<u8> {
+    let words = [xid, 0, 2, PROGRAM, 1, procedure, 0, 0, 0, 0, argument];
+    words.map(u32::to_be_bytes).concat()
+}
+
+fn echo(n: u32) -> Vec<u8> {
+    call(n, ECHO, n)
+}
+
+fn echoed(n: u32) -> Vec<u8> {
+    [n, 1, 0, 0, 0, 0, n].map(u32::to_be_bytes).concat()
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(1 << 31 | message.len() as u32).to_be_bytes()[..], message].concat()
+}
+
+fn reply(stream: &mut TcpStream) -> Vec<u8> {
+    let mut mark = [0; 4];
+    stream.read_exact(&mut mark).unwrap();
+    let mut record = vec![0; (u32::from_be_bytes(mark) & !(1 << 31)) as usize];
+    stream.read_exact(&mut record).unwrap();
+    record
+}
+
+/// The server has closed the connection, in good order or with what was unread thrown away.
+fn assert_closed(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!(rest, []);
+}
