@@ -1,0 +1,106 @@
+//! What is cached, and what it is found by.
+
+use crate::Result;
+use crate::attributes::{Attributes, Time};
+use crate::handle::FileHandle;
+use crate::identity::Credentials;
+use crate::volume::{Access, OpenFile};
+use std::os::fd::BorrowedFd;
+
+/// An open file, as far as a cache is concerned. Dropping it closes it.
+pub trait File: Send + Sync + 'static {
+    /// Brings everything written so far to the disk.
+    ///
+    /// # Errors
+    ///
+    /// After one, data may be lost.
+    fn flush(&self) -> Result<()>;
+
+    /// What shows whether the file was changed in a way that matters to a cache.
+    ///
+    /// # Errors
+    ///
+    /// If the file system does not say.
+    fn stamp(&self) -> Result<Stamp>;
+
+    /// The descriptor, by which the file can be watched; without one it is asked for its stamp.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Who may do what with a file, and whether it is still there. A file with the same stamp as before
+/// has the same permissions and names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Hard links; none of a deleted file.
+    pub links: u32,
+    /// Permissions.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// When attributes or contents were last changed.
+    pub changed: Time,
+}
+
+impl From<&Attributes> for Stamp {
+    fn from(attributes: &Attributes) -> Self {
+        let Attributes { links, mode, uid, gid, changed, .. } = *attributes;
+        Self { links, mode, uid, gid, changed }
+    }
+}
+
+impl File for OpenFile {
+    fn flush(&self) -> Result<()> {
+        self.commit()
+    }
+
+    fn stamp(&self) -> Result<Stamp> {
+        Ok(Stamp::from(&Attributes::of(self.fd())?))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd())
+    }
+}
+
+/// A file that was just opened.
+#[derive(Debug)]
+pub struct Opened<F> {
+    /// The file.
+    pub file: F,
+    /// Its stamp, taken **before** the right to open it was checked: if the file has it still when
+    /// the watcher watches it, nothing was missed in between.
+    pub stamp: Stamp,
+}
+
+/// What an open file is found by: the same file, opened for the same, by the same caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    handle: FileHandle,
+    access: Access,
+    who: Credentials,
+}
+
+impl Key {
+    /// The key of `handle`, opened for `access` by `who` (after squashing).
+    pub fn new(handle: &FileHandle, access: Access, who: &Credentials) -> Self {
+        Self { handle: *handle, access, who: *who }
+    }
+
+    /// Which file.
+    pub fn handle(&self) -> &FileHandle {
+        &self.handle
+    }
+}
+
+/// How long an entry stays when nobody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Of operations that open and close nothing themselves: until it is old, or there is need.
+    Cached,
+    /// Of somebody who says when it is closed: not at all.
+    Stateful,
+}

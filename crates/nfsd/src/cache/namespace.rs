@@ -1,0 +1,592 @@
+//! The cache of one namespace.
+
+use super::Shared;
+use super::counters::{Counters, Level, Permit, Statistics};
+use super::file::{File, Key, Kind, Opened};
+use super::flush::{Flushes, Verifier, WriteVerifier};
+use super::isolated::{BATCH, DisposeList, Isolated, Within};
+use super::table::{Entry, Farewell, Held, Lookup, NewWatch, Outcome, Table, Ticket};
+use crate::attributes::Attributes;
+use crate::handle::FileHandle;
+use crate::identity::Caller;
+use crate::volume::{Access, OpenFile, Volume};
+use crate::{Result, Status};
+use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
+use holm_lifetime::sync::{Arc, Mutex};
+use holm_netns::Namespace;
+use std::fmt;
+use std::ops::Deref;
+
+/// The open files of one namespace.
+///
+/// It is found inside of the namespace, `inside.get::<Caches<F>>()`; so whoever has a reference is
+/// inside, and what borrows from it, as an open [`Cached`] file does, is gone before they leave.
+pub struct Cache<F: File> {
+    shared: Arc<Shared<F>>,
+    ns: Namespace,
+    table: Table<F>,
+    disposing: Mutex<DisposeList<F>>,
+    /// No worker is sent any more.
+    stopped: AtomicBool,
+    level: Arc<Level>,
+    verifier: Verifier,
+    counters: Counters,
+}
+
+impl<F: File> Cache<F> {
+    pub(super) fn new(shared: Arc<Shared<F>>, ns: &Namespace) -> Result<Self> {
+        Ok(Self {
+            level: Arc::new(Level::new(shared.limits.per_namespace)),
+            shared,
+            ns: ns.clone(),
+            table: Table::new(),
+            disposing: Mutex::new(DisposeList::default()),
+            stopped: AtomicBool::new(false),
+            verifier: Verifier::new()?,
+            counters: Counters::default(),
+        })
+    }
+
+    /// The file of this key: open already, or opened by `open`.
+    ///
+    /// Nobody waits for anybody: who opens the same at the same time opens it too, and the first to
+    /// finish is kept. One slow open delays no other, and a failed one fails only where it failed.
+    ///
+    /// When as many files are open as may be, some that are not in use are closed first. If all are
+    /// in use, the file is opened all the same and closed after its use: so many more can be open as
+    /// there are operations at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open`; [`Status::Jukebox`] if the namespace is on its way out.
+    pub fn open(
+        &self,
+        key: &Key,
+        open: impl FnOnce() -> Result<Opened<F>>,
+    ) -> Result<Cached<'_, F>> {
+        let ticket = match self.find(key, Kind::Cached)? {
+            Ok(found) => return Ok(Cached { cache: self, entry: Some(found) }),
+            Err(ticket) => ticket,
+        };
+        let opening = Opening::begin(self, key, ticket);
+        let room = self.make_room();
+        let entry = opening.finish(Kind::Cached, room, open)?;
+        Ok(Cached { cache: self, entry: Some(entry) })
+    }
+
+    /// A file was changed or removed, and whoever did it says so: it is opened anew when it is needed
+    /// next, and its space comes back as soon as nobody uses it. What happens behind our back is
+    /// noticed without.
+    pub fn changed(&self, handle: &FileHandle) {
+        let gone = Isolated::new(self).gather(|cache, into| cache.table.take_file(handle, into));
+        self.dispose_changed(gone);
+    }
+
+    /// Closes the files that `which` is true for, and does not return before, save for those in use,
+    /// which are closed after it: for the end of an export, or other rules for it.
+    pub fn forget(&self, which: impl Fn(&FileHandle) -> bool) {
+        drop(Isolated::new(self).gather(|cache, into| {
+            cache.table.take_files(&which, into);
+            let mut disposing = cache.disposing.lock();
+            let (gone, stay): (Vec<_>, Vec<_>) =
+                disposing.files.drain(..).partition(|entry| which(entry.key.handle()));
+            disposing.files.extend(stay);
+            drop(disposing);
+            cache.left(gone.len());
+            into.extend(gone);
+        }));
+    }
+
+    /// The current write verifier, for replies that belong to no open file.
+    pub fn write_verifier(&self) -> WriteVerifier {
+        self.verifier.now()
+    }
+
+    /// What has happened so far.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            open: self.level.open() as u64,
+            hits: self.table.hits(),
+            ..self.counters.read()
+        }
+    }
+
+    fn find(&self, key: &Key, kind: Kind) -> Result<std::result::Result<Held<F>, Ticket>> {
+        loop {
+            let clock = || self.shared.clock.now();
+            match self.table.find(key, kind, self.shared.round(), clock) {
+                Lookup::Hit(entry) => return Ok(Ok(entry)),
+                Lookup::Miss(ticket) => return Ok(Err(ticket)),
+                Lookup::Stopped => return Err(Status::Jukebox),
+                Lookup::Doubtful(entry, stamp) => {
+                    let asked = clock();
+                    let found = Cached { cache: self, entry: Some(entry) };
+                    Counters::add(&self.counters.revalidated, 1);
+                    if found.stamp() == Ok(stamp) {
+                        self.table.still_has(key, stamp, asked);
+                        if let Some(entry) = found.into_entry() {
+                            return Ok(Ok(entry));
+                        }
+                    } else {
+                        drop(found);
+                        self.changed(key.handle());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether there is room for one more file, now that there should be.
+    fn make_room(&self) -> bool {
+        let excess = self.level.excess();
+        if excess > 0 {
+            let round = self.shared.round();
+            let oldest = Isolated::new(self)
+                .gather(|cache, into| cache.table.take_oldest(round, excess, into));
+            self.dispose_evicted(oldest);
+        }
+        self.shared.shrink();
+        while self.level.is_full() || self.shared.level.is_full() {
+            // Whoever wants more than there is closes one for it.
+            if self.close_some(1) == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    // ---- the ways out ----
+
+    /// Collector: isolates what is old.
+    pub(super) fn age(within: Within<F>, round: u32) {
+        if within.level.open() == 0 {
+            return;
+        }
+        let (idle, old) = (super::IDLE_ROUNDS, super::OLD_ROUNDS);
+        let aged = Isolated::new(within)
+            .gather(|cache, into| cache.table.take_aged(round, idle, old, into));
+        Counters::add(&aged.cache().counters.aged, aged.len());
+        aged.dispose();
+    }
+
+    /// Shrinker: isolates its share of what is too much.
+    pub(super) fn shrink(within: Within<F>, excess: usize, of: usize) {
+        let share = (excess * within.level.open()).div_ceil(of.max(1));
+        let round = within.shared.round();
+        let oldest =
+            Isolated::new(within).gather(|cache, into| cache.table.take_oldest(round, share, into));
+        let cache = oldest.cache();
+        Counters::add(&cache.counters.evicted, oldest.len());
+        oldest.dispose();
+    }
+
+    /// Watcher: isolates a file that has changed, or all.
+    pub(super) fn has_changed(within: Within<F>, handle: Option<&FileHandle>) {
+        let gone = Isolated::new(within).gather(|cache, into| match handle {
+            Some(handle) => cache.table.take_file(handle, into),
+            None => cache.table.take_files(|_| true, into),
+        });
+        Counters::add(&gone.cache().counters.changed, gone.len());
+        gone.dispose();
+    }
+
+    fn dispose_changed(&self, gone: Isolated<F, &Self>) {
+        Counters::add(&self.counters.changed, gone.len());
+        gone.dispose();
+    }
+
+    fn dispose_evicted(&self, oldest: Isolated<F, &Self>) {
+        Counters::add(&self.counters.evicted, oldest.len());
+        oldest.dispose();
+    }
+
+    /// Puts isolated files on the dispose list and sends for a worker.
+    pub(super) fn dispose_later(&self, files: &mut Vec<Held<F>>) {
+        if files.is_empty() {
+            return;
+        }
+        for level in [&self.level, &self.shared.level] {
+            level.leave(files.len());
+        }
+        let mut disposing = self.disposing.lock();
+        disposing.files.extend(files.drain(..));
+        let send = !std::mem::replace(&mut disposing.scheduled, true);
+        drop(disposing);
+        if send {
+            self.send_worker();
+        }
+    }
+
+    fn send_worker(&self) {
+        // Later it is `exit` that closes what is on the list.
+        if !self.stopped.load(Ordering::Relaxed) {
+            let ns = self.ns.clone();
+            let work = move || {
+                if let Some(within) = Within::<F>::enter(&ns) {
+                    within.close_batch();
+                }
+            };
+            self.shared.worker.spawn(&self.ns, Box::new(work));
+        }
+    }
+
+    /// A worker's part: closes a few, and comes again if there are more.
+    fn close_batch(&self) {
+        self.close_some(BATCH);
+        let mut disposing = self.disposing.lock();
+        disposing.scheduled = !disposing.files.is_empty();
+        let again = disposing.scheduled;
+        drop(disposing);
+        if again {
+            self.send_worker();
+        }
+    }
+
+    /// Closes up to `most` from the dispose list; says how many.
+    fn close_some(&self, most: usize) -> usize {
+        let batch = Isolated::new(self).gather(|cache, into| {
+            let mut disposing = cache.disposing.lock();
+            let count = most.min(disposing.files.len());
+            into.extend(disposing.files.drain(..count));
+            drop(disposing);
+            cache.left(count);
+        });
+        batch.len()
+    }
+
+    fn left(&self, count: usize) {
+        for level in [&self.level, &self.shared.level] {
+            level.left(count);
+        }
+    }
+
+    /// Lets go of a file; the last who does closes it.
+    pub(super) fn put(&self, entry: Held<F>) {
+        if let Some(entry) = Arc::into_inner(entry) {
+            self.close(entry, true);
+        }
+    }
+
+    fn close(&self, entry: Entry<F>, flush: bool) {
+        let mut flush = flush;
+        let mark = loop {
+            match self.table.leave(&entry, flush) {
+                Farewell::Close(mark) => break mark,
+                Farewell::Flush if entry.file.stamp().is_ok_and(|stamp| stamp.links == 0) => {
+                    Counters::add(&self.counters.deleted, 1);
+                    flush = false;
+                }
+                // Closed, it could not be asked any more whether all has gone well. If it has not,
+                // the write verifier says so by now.
+                Farewell::Flush => {
+                    flush = self.commit(&entry.flushes, || entry.file.flush()).is_ok();
+                }
+            }
+        };
+        if let Some(mark) = mark {
+            self.shared.watcher.end(mark, entry.file.descriptor());
+        }
+        Counters::add(&self.counters.closed, 1);
+        let Entry { file, permit, .. } = entry;
+        drop(file);
+        drop(permit);
+    }
+
+    fn commit(&self, flushes: &Flushes, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+        flushes.commit(&self.verifier, &self.counters, flush)
+    }
+
+    // ---- the end ----
+
+    /// Stops new opens and empties the LRU.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.table.stop();
+        Isolated::new(self)
+            .gather(|cache, into| {
+                let everything = usize::MAX;
+                cache.table.take_oldest(cache.shared.round(), everything, into);
+            })
+            .dispose();
+    }
+
+    /// Closes everything; nobody is inside. What is not on the disk is in the kernel's hands.
+    pub(super) fn end(self) {
+        let mut files = Vec::new();
+        self.table.take_files(|_| true, &mut files);
+        let mut disposing = self.disposing.lock();
+        self.left(disposing.files.len());
+        files.extend(disposing.files.drain(..));
+        drop(disposing);
+        for entry in files.into_iter().filter_map(Arc::into_inner) {
+            self.close(entry, false);
+        }
+    }
+}
+
+impl Cache<OpenFile> {
+    /// The file that a handle names, open for what `caller` may do with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open`] and [`Volume::open_file`], and as [`open`](Self::open).
+    pub fn open_file(
+        &self,
+        caller: &Caller<'_>,
+        volume: &Volume,
+        handle: &FileHandle,
+        access: Access,
+    ) -> Result<Cached<'_, OpenFile>> {
+        let key = Key::new(handle, access, caller.credentials());
+        self.open(&key, || open_by_handle(caller, volume, handle, access))
+    }
+}
+
+fn open_by_handle(
+    caller: &Caller<'_>,
+    volume: &Volume,
+    handle: &FileHandle,
+    access: Access,
+) -> Result<Opened<OpenFile>> {
+    let (node, attributes): (_, Attributes) = volume.open(caller, handle.node())?;
+    let file = volume.open_file(caller, &node, access)?;
+    Ok(Opened { file, stamp: (&attributes).into() })
+}
+
+/// Between look-up and table: ends the ticket whatever happens.
+struct Opening<'c, F: File> {
+    cache: &'c Cache<F>,
+    key: &'c Key,
+    ticket: Ticket,
+    /// An entry is counted in its slot by itself.
+    has_entry: bool,
+}
+
+impl<'c, F: File> Opening<'c, F> {
+    fn begin(cache: &'c Cache<F>, key: &'c Key, ticket: Ticket) -> Self {
+        Self { cache, key, ticket, has_entry: false }
+    }
+
+    fn finish(
+        mut self,
+        kind: Kind,
+        keep: bool,
+        open: impl FnOnce() -> Result<Opened<F>>,
+    ) -> Result<Held<F>> {
+        let Cache { shared, level, counters, ns, table, .. } = self.cache;
+        let permit = Permit::take([level, &shared.level]);
+        let asked = shared.clock.now();
+        let Opened { file, stamp } = open()?;
+        Counters::add(&counters.opened, 1);
+
+        let handle = self.key.handle();
+        let mut unchanged = true;
+        let mut watch = None;
+        if keep && self.ticket.to_watch {
+            watch = Some(match shared.watcher.begin(ns, handle, file.descriptor()) {
+                Some(mark) => {
+                    // What happens from here on is heard of. Did something happen before?
+                    unchanged = file.stamp() == Ok(stamp);
+                    NewWatch::Watched(mark)
+                }
+                None => NewWatch::Asked { stamp, at: asked },
+            });
+        }
+        let flushes = self.ticket.flushes.clone();
+        let mut entry = Entry::new(self.key, kind, file, flushes, shared.round(), permit);
+        self.has_entry = true;
+        let mut replaced = Vec::new();
+        let outcome = if keep {
+            let (outcome, surplus) =
+                table.insert(&mut entry, &self.ticket, watch, unchanged, &mut replaced);
+            if let Some(mark) = surplus {
+                shared.watcher.end(mark, entry.file.descriptor());
+            }
+            outcome
+        } else {
+            Outcome::NotKept
+        };
+        match outcome {
+            Outcome::Hashed => Counters::add(&counters.raced, replaced.len()),
+            Outcome::NotKept => Counters::add(&counters.not_kept, 1),
+        }
+        for entry in replaced {
+            self.cache.put(entry);
+        }
+        Ok(entry)
+    }
+}
+
+impl<F: File> Drop for Opening<'_, F> {
+    fn drop(&mut self) {
+        if !self.has_entry
+            && let Some(mark) = self.cache.table.give_up(self.key)
+        {
+            self.cache.shared.watcher.end(mark, None);
+        }
+    }
+}
+
+/// A file in use by an operation. Dropping it leaves the file in the cache.
+#[must_use]
+pub struct Cached<'c, F: File> {
+    cache: &'c Cache<F>,
+    /// Taken by the destructor only, and where the file is handed on.
+    entry: Option<Held<F>>,
+}
+
+impl<F: File> Cached<'_, F> {
+    /// Runs something that writes to the file, and gives the verifier for its reply: the one from
+    /// before the write, so that a flush that loses what is being written is noticed.
+    pub fn write<R>(&self, write: impl FnOnce(&F) -> R) -> (R, WriteVerifier) {
+        write_to(self.cache, self.entry(), write)
+    }
+
+    /// Brings everything that was written before to the disk, whoever wrote it, and gives the
+    /// verifier for the reply. Commits at the same time share one flush.
+    ///
+    /// # Errors
+    ///
+    /// If the flush failed; everybody who shared it gets the same, and the verifier is another now.
+    pub fn commit(&self) -> Result<WriteVerifier> {
+        commit_of(self.cache, self.entry())
+    }
+
+    fn into_entry(mut self) -> Option<Held<F>> {
+        self.entry.take()
+    }
+
+    fn entry(&self) -> &Entry<F> {
+        match &self.entry {
+            Some(entry) => entry,
+            None => unreachable!("emptied only by what consumes it"),
+        }
+    }
+}
+
+fn write_to<F: File, R>(
+    cache: &Cache<F>,
+    entry: &Entry<F>,
+    write: impl FnOnce(&F) -> R,
+) -> (R, WriteVerifier) {
+    /// However the write ends, something may have been written.
+    struct Written<'e>(&'e Flushes);
+    impl Drop for Written<'_> {
+        fn drop(&mut self) {
+            self.0.written();
+        }
+    }
+    let verifier = cache.verifier.now();
+    let written = Written(&entry.flushes);
+    let result = write(&entry.file);
+    drop(written);
+    (result, verifier)
+}
+
+fn commit_of<F: File>(cache: &Cache<F>, entry: &Entry<F>) -> Result<WriteVerifier> {
+    cache.commit(&entry.flushes, || entry.file.flush())?;
+    // After the flush: if another one failed before, this is not what the client has seen.
+    Ok(cache.verifier.now())
+}
+
+impl<F: File> Deref for Cached<'_, F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.entry().file
+    }
+}
+
+impl<F: File> Drop for Cached<'_, F> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            self.cache.put(entry);
+        }
+    }
+}
+
+impl<F: File> Within<F> {
+    /// Opens a file for somebody who will say when it is closed. It is not on the LRU, nothing makes
+    /// it leave, and the last who drops it closes it at once. Stateful opens of one key share a file.
+    ///
+    /// It keeps the namespace from going: whoever holds one lets go in `pre_exit`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open`; [`Status::Jukebox`] if the namespace is on its way out, or as many files are
+    /// open as may be.
+    pub fn open_stateful(
+        self,
+        key: &Key,
+        open: impl FnOnce() -> Result<Opened<F>>,
+    ) -> Result<Stateful<F>> {
+        let cache: &Cache<F> = &self;
+        let entry = match cache.find(key, Kind::Stateful)? {
+            Ok(found) => found,
+            Err(ticket) => {
+                let opening = Opening::begin(cache, key, ticket);
+                if !cache.make_room() {
+                    return Err(Status::Jukebox);
+                }
+                opening.finish(Kind::Stateful, true, open)?
+            }
+        };
+        Ok(Stateful { entry: Some(entry), within: self })
+    }
+}
+
+/// A file that is open until this is dropped.
+#[must_use]
+pub struct Stateful<F: File> {
+    entry: Option<Held<F>>,
+    /// After the file: Rule 2.
+    within: Within<F>,
+}
+
+impl<F: File> Stateful<F> {
+    /// As [`Cached::write`].
+    pub fn write<R>(&self, write: impl FnOnce(&F) -> R) -> (R, WriteVerifier) {
+        write_to(&self.within, self.entry(), write)
+    }
+
+    /// As [`Cached::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn commit(&self) -> Result<WriteVerifier> {
+        commit_of(&self.within, self.entry())
+    }
+
+    fn entry(&self) -> &Entry<F> {
+        match &self.entry {
+            Some(entry) => entry,
+            None => unreachable!("emptied only by the destructor"),
+        }
+    }
+}
+
+impl<F: File> Deref for Stateful<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.entry().file
+    }
+}
+
+impl<F: File> Drop for Stateful<F> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take().and_then(|entry| self.within.table.release(entry)) {
+            self.within.put(entry);
+        }
+    }
+}
+
+impl<F: File> fmt::Debug for Cache<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("namespace", self.ns.id())
+            .field("open", &self.level.open())
+            .finish_non_exhaustive()
+    }
+}

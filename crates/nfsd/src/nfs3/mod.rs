@@ -1,0 +1,188 @@
+//! NFS version 3 (RFC 1813): from calls to operations on volumes, and back.
+//!
+//! Each procedure opens the object that its handle names, does one operation of a
+//! [`Volume`](crate::volume::Volume) as the caller, and encodes what came of it.
+//!
+//! Attributes from before an operation are given only if no other call changed the object between
+//! the two (section 2.6, weak cache consistency): a client that finds its own attributes there
+//! takes what comes after for the effect of its call alone.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+// A failure carries attributes, and goes no further than to where it is encoded.
+#![allow(clippy::result_large_err)]
+
+mod convert;
+mod data;
+mod directories;
+mod files;
+mod names;
+mod request;
+mod system;
+
+use crate::Status;
+use crate::identity::Caller;
+use crate::service::{Blocking, Context, Scope, Service};
+use holm_nfs_proto::nfs3::{Call as Nfs, Outcome, PROGRAM, Procedure, VERSION};
+use holm_sunrpc::duplicates::{Seen, Ticket};
+use holm_sunrpc::{Answer, Call, Program, Refusal};
+use holm_xdr::{Encode, Encoder};
+use request::{Done, Failure, Request};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nfs3;
+
+impl<B: Blocking> Program<Context<B>> for Nfs3 {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        VERSION..=VERSION
+    }
+
+    fn call(
+        &self,
+        context: &mut Context<B>,
+        call: &Call<'_>,
+        results: &mut Encoder,
+    ) -> Result<Answer, Refusal> {
+        let procedure =
+            Procedure::from_number(call.procedure).ok_or(Refusal::ProcedureUnavailable)?;
+        let arguments = Nfs::decode(procedure, &mut call.arguments())?;
+        let mut scope = context.parts()?;
+        if procedure.is_idempotent() || !scope.attended.admits_peer() {
+            serve(&mut scope, call, &arguments, results);
+            return Ok(Answer::Now);
+        }
+        let remembered = match Remembered::begin(&scope, call, results) {
+            Ok(remembered) => remembered,
+            Err(answer) => return Ok(answer),
+        };
+        let start = results.len();
+        let failed = serve(&mut scope, call, &arguments, results);
+        // To be asked again, it says: then it has to be done.
+        if failed != Some(Status::Jukebox) {
+            remembered.finish(results.get(start..).unwrap_or_default());
+        }
+        Ok(Answer::Now)
+    }
+}
+
+/// Does what the call asks for, and encodes the result. Says what it failed with, if it did.
+fn serve<B: Blocking>(
+    scope: &mut Scope<'_, B>,
+    call: &Call<'_>,
+    arguments: &Nfs<'_>,
+    out: &mut Encoder,
+) -> Option<Status> {
+    let name = arguments.procedure().name();
+    let mut on = On { scope, call, name, out };
+    match arguments {
+        Nfs::Null => None,
+        Nfs::GetAttr(args) => on.object(&args.object, |request, out| request.getattr(out)),
+        Nfs::SetAttr(args) => on.object(&args.object, |request, out| request.setattr(args, out)),
+        Nfs::Lookup(args) => on.object(&args.what.dir, |request, out| request.lookup(args, out)),
+        Nfs::Access(args) => on.object(&args.object, |request, out| request.access(args, out)),
+        Nfs::ReadLink(args) => on.object(&args.symlink, |request, out| request.readlink(out)),
+        Nfs::Read(args) => on.object(&args.file, |request, out| request.read(args, out)),
+        Nfs::Write(args) => on.object(&args.file, |request, out| request.write(args, out)),
+        Nfs::Create(args) => on.object(&args.place.dir, |request, out| request.create(args, out)),
+        Nfs::MkDir(args) => on.object(&args.place.dir, |request, out| request.mkdir(args, out)),
+        Nfs::SymLink(args) => on.object(&args.place.dir, |request, out| request.symlink(args, out)),
+        Nfs::MkNod(args) => on.object(&args.place.dir, |request, out| request.mknod(args, out)),
+        Nfs::Remove(args) => on.object(&args.object.dir, |request, out| request.remove(args, out)),
+        Nfs::RmDir(args) => on.object(&args.object.dir, |request, out| request.rmdir(args, out)),
+        Nfs::Rename(args) => on.object(&args.from.dir, |request, out| request.rename(args, out)),
+        Nfs::Link(args) => on.object(&args.file, |request, out| request.link(args, out)),
+        Nfs::ReadDir(args) => on.object(&args.dir, |request, out| request.readdir(args, out)),
+        Nfs::ReadDirPlus(args) => {
+            on.object(&args.dir, |request, out| request.readdirplus(args, out))
+        }
+        Nfs::FsStat(args) => on.object(&args.fs_root, |request, out| request.fsstat(out)),
+        Nfs::FsInfo(args) => on.object(&args.fs_root, |request, out| request.fsinfo(out)),
+        Nfs::PathConf(args) => on.object(&args.object, |request, out| request.pathconf(out)),
+        Nfs::Commit(args) => on.object(&args.file, |request, out| request.commit(out)),
+    }
+}
+
+/// Where a procedure finds its object, and puts its result.
+struct On<'o, 'c, B> {
+    scope: &'o mut Scope<'c, B>,
+    call: &'o Call<'o>,
+    name: &'static str,
+    out: &'o mut Encoder,
+}
+
+impl<B: Blocking> On<'_, '_, B> {
+    /// Does `work` on the export of the object that the client named, as the caller.
+    fn object<F: Default + Encode>(
+        &mut self,
+        sent: &[u8],
+        work: impl FnOnce(&Request<'_>, &mut Encoder) -> Done<F>,
+    ) -> Option<Status> {
+        let Self { scope, call, name, out } = self;
+        let start = out.len();
+        let attended = scope.attended;
+        let done = attended.admit(sent).map_err(Failure::from).and_then(|(handle, export)| {
+            scope.run(name, export, Some(&handle), &call.credential, |caller: &Caller<'_>| {
+                work(&Request { attended, export, handle, caller }, out)
+            })?
+        });
+        let Failure { status, detail } = done.err()?;
+        out.truncate(start);
+        Outcome::<(), F>::Failed(status.into(), detail).encode(out);
+        Some(status)
+    }
+}
+
+/// A call that is not to be done twice, in progress.
+struct Remembered {
+    service: Arc<Service>,
+    ticket: Option<Ticket<IpAddr>>,
+}
+
+impl Remembered {
+    /// Begins a call; if it is known, gives what is to be answered.
+    fn begin<B>(
+        scope: &Scope<'_, B>,
+        call: &Call<'_>,
+        results: &mut Encoder,
+    ) -> Result<Self, Answer> {
+        let service = &scope.attended.service;
+        let mut cache = service.duplicates();
+        let key = cache.key(scope.attended.peer.address(), call);
+        let ticket = match cache.begin(key, Instant::now()) {
+            Seen::New(ticket) => Some(ticket),
+            Seen::Full => None,
+            Seen::InProgress => return Err(Answer::Never),
+            Seen::Done(known) => {
+                results.raw(known);
+                return Err(Answer::Now);
+            }
+        };
+        Ok(Self { service: service.clone(), ticket })
+    }
+
+    fn finish(mut self, results: &[u8]) {
+        if let Some(ticket) = self.ticket.take() {
+            self.service.duplicates().finish(ticket, results, Instant::now());
+        }
+    }
+}
+
+/// It came to nothing: sent again, it is done again.
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.service.duplicates().abandon(ticket);
+        }
+    }
+}

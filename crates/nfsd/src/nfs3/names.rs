@@ -1,0 +1,158 @@
+//! CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK (RFC 1813, sections 3.3.8 to
+//! 3.3.15).
+
+use super::files::is_dir_is_invalid;
+use super::request::{Around, Detail, Done, Request, opaque};
+use crate::attributes::SetAttributes;
+use crate::name::{Component, Name};
+use crate::volume::{Create, Made, Node, Special};
+use crate::{Result, Status};
+use holm_nfs_proto::nfs3::{
+    CreateArgs, CreateHow, CreateOk, DirOpArgs, FileName, LinkArgs, LinkWcc, MkDirArgs, MkNodArgs,
+    MkNodData, Outcome, RemoveArgs, RenameArgs, RenameWcc, SymLinkArgs, WccData,
+};
+use holm_xdr::Encoder;
+
+impl Request<'_> {
+    pub(super) fn create(&self, args: &CreateArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        let how = match &args.how {
+            CreateHow::Unchecked(new) => Create::Unchecked(new.into()),
+            CreateHow::Guarded(new) => Create::Guarded(new.into()),
+            CreateHow::Exclusive(verifier) => Create::Exclusive(*verifier),
+        };
+        self.make(args.place.name, out, |dir, name| {
+            self.volume().create(self.caller, dir, name, &how)
+        })
+    }
+
+    pub(super) fn mkdir(&self, args: &MkDirArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        let new = SetAttributes::from(&args.attributes);
+        self.make(args.place.name, out, |dir, name| {
+            self.volume().make_directory(self.caller, dir, name, &new)
+        })
+    }
+
+    pub(super) fn symlink(&self, args: &SymLinkArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        let new = SetAttributes::from(&args.symlink_attributes);
+        self.make(args.place.name, out, |dir, name| {
+            self.volume().make_symlink(self.caller, dir, name, &args.symlink_data, &new)
+        })
+    }
+
+    pub(super) fn mknod(&self, args: &MkNodArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        let (special, new) = match &args.what {
+            MkNodData::Character(data) => {
+                (Ok(Special::Character(data.device.major, data.device.minor)), data.attributes)
+            }
+            MkNodData::Block(data) => {
+                (Ok(Special::Block(data.device.major, data.device.minor)), data.attributes)
+            }
+            MkNodData::Socket(new) => (Ok(Special::Socket), *new),
+            MkNodData::Fifo(new) => (Ok(Special::Fifo), *new),
+            MkNodData::Other(_) => (Err(Status::BadType), Default::default()),
+        };
+        let new = SetAttributes::from(&new);
+        self.make(args.place.name, out, |dir, name| {
+            self.volume().make_special(self.caller, dir, name, special?, &new)
+        })
+    }
+
+    pub(super) fn remove(&self, args: &RemoveArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        self.take_away(out, |dir| {
+            let name = Component::parse(&args.object.name)?.to_change()?;
+            self.volume().remove(self.caller, dir, name)
+        })
+    }
+
+    pub(super) fn rmdir(&self, args: &RemoveArgs<'_>, out: &mut Encoder) -> Done<WccData> {
+        self.take_away(out, |dir| {
+            let name = match Component::parse(&args.object.name)? {
+                // The RFC tells this one from `.`.
+                Component::Parent => return Err(Status::Exist),
+                name => name.to_change()?,
+            };
+            self.volume().remove_directory(self.caller, dir, name)
+        })
+    }
+
+    pub(super) fn rename(&self, args: &RenameArgs<'_>, out: &mut Encoder) -> Done<RenameWcc> {
+        let from = self.begin()?;
+        let only_from = || RenameWcc { from_dir_wcc: from.wcc(), ..RenameWcc::default() };
+        let to = self.other_directory(&args.to, &from).detail(only_from)?;
+        let wcc = || RenameWcc { from_dir_wcc: from.wcc(), to_dir_wcc: to.wcc_beside(&from) };
+        let renamed = entry(&args.from).and_then(|old| {
+            let new = entry(&args.to)?;
+            self.volume().rename(self.caller, (&from.node, old), (&to.node, new))
+        });
+        self.note(renamed).detail(wcc)?;
+        out.put(&Outcome::<_, ()>::Ok(wcc()));
+        Ok(())
+    }
+
+    pub(super) fn link(&self, args: &LinkArgs<'_>, out: &mut Encoder) -> Done<LinkWcc> {
+        let (node, attributes) = self.open()?;
+        let only_file =
+            || LinkWcc { file_attributes: Some(self.wire(&attributes)), ..LinkWcc::default() };
+        let (dir, dir_attributes) = self.open_other(&args.link).detail(only_file)?;
+        let dir = self.around(dir, dir_attributes.inode);
+        let wcc = || LinkWcc { file_attributes: self.post(&node), link_dir_wcc: dir.wcc() };
+        let linked = Component::parse(&args.link.name)
+            .and_then(Component::to_create)
+            .and_then(|name| self.volume().link(self.caller, &node, &dir.node, name))
+            .map_err(is_dir_is_invalid);
+        self.note(linked).detail(wcc)?;
+        out.put(&Outcome::<_, ()>::Ok(wcc()));
+        Ok(())
+    }
+
+    /// Makes something in the directory.
+    fn make(
+        &self,
+        name: FileName<'_>,
+        out: &mut Encoder,
+        make: impl FnOnce(&Node, Name<'_>) -> Result<Made>,
+    ) -> Done<WccData> {
+        let dir = self.begin()?;
+        let made = Component::parse(&name)
+            .and_then(Component::to_create)
+            .and_then(|name| make(&dir.node, name));
+        let made = self.note(made).detail(|| dir.wcc())?;
+        let handle = self.seal(made.node.id());
+        out.put(&Outcome::<_, ()>::Ok(CreateOk {
+            object: Some(opaque(&handle)),
+            object_attributes: Some(self.wire(&made.attributes)),
+            dir_wcc: dir.wcc(),
+        }));
+        Ok(())
+    }
+
+    /// Removes something from the directory.
+    fn take_away(
+        &self,
+        out: &mut Encoder,
+        remove: impl FnOnce(&Node) -> Result<()>,
+    ) -> Done<WccData> {
+        let dir = self.begin()?;
+        self.note(remove(&dir.node)).detail(|| dir.wcc())?;
+        out.put(&Outcome::<_, ()>::Ok(dir.wcc()));
+        Ok(())
+    }
+
+    fn other_directory(&self, place: &DirOpArgs<'_>, first: &Around<'_>) -> Result<Around<'_>> {
+        let (node, attributes) = self.open_other(place)?;
+        Ok(self.around_another(node, attributes.inode, first))
+    }
+
+    /// Opens the second directory of a call, which has to be of the same export.
+    fn open_other(&self, place: &DirOpArgs<'_>) -> Result<(Node, crate::attributes::Attributes)> {
+        let (handle, export) = self.attended.admit(&place.dir)?;
+        if export.id() != self.export.id() {
+            return Err(Status::XDev);
+        }
+        self.volume().open(self.caller, handle.node())
+    }
+}
+
+fn entry<'a>(place: &DirOpArgs<'a>) -> Result<Name<'a>> {
+    Component::parse(place.name.bytes())?.to_change()
+}

@@ -1,0 +1,167 @@
+//! What all procedures need: their object, and what is said of it around the operation.
+
+use crate::attributes::Attributes;
+use crate::export::Export;
+use crate::handle::{FileHandle, NodeId};
+use crate::identity::Caller;
+use crate::service::Attended;
+use crate::stripes::Change;
+use crate::volume::{Node, OpenFile, Volume};
+use crate::{Result, Status};
+use holm_nfs_proto::nfs3::{self, PostOpAttributes, WccAttributes, WccData};
+use holm_xdr::Opaque;
+
+/// A call that was let in: what it is about, and who asks.
+pub(super) struct Request<'r> {
+    pub(super) attended: &'r Attended,
+    pub(super) export: &'r Export,
+    /// The object that the arguments begin with.
+    pub(super) handle: FileHandle,
+    pub(super) caller: &'r Caller<'r>,
+}
+
+/// How a procedure ends: with its result encoded, or a failure.
+pub(super) type Done<F> = std::result::Result<(), Failure<F>>;
+
+/// A status, and what the procedure says beside it.
+#[derive(Debug)]
+pub(super) struct Failure<F> {
+    pub(super) status: Status,
+    pub(super) detail: F,
+}
+
+impl<F: Default> From<Status> for Failure<F> {
+    fn from(status: Status) -> Self {
+        Self { status, detail: F::default() }
+    }
+}
+
+/// Says what goes with a failure.
+pub(super) trait Detail<T> {
+    fn detail<F>(self, detail: impl FnOnce() -> F) -> std::result::Result<T, Failure<F>>;
+}
+
+impl<T> Detail<T> for Result<T> {
+    fn detail<F>(self, detail: impl FnOnce() -> F) -> std::result::Result<T, Failure<F>> {
+        self.map_err(|status| Failure { status, detail: detail() })
+    }
+}
+
+impl Request<'_> {
+    pub(super) fn volume(&self) -> &Volume {
+        self.export.volume()
+    }
+
+    /// Opens the object.
+    pub(super) fn open(&self) -> Result<(Node, Attributes)> {
+        self.volume().open(self.caller, self.handle.node())
+    }
+
+    pub(super) fn seal(&self, node: &NodeId) -> FileHandle {
+        self.export.seal(self.attended.service.key(), node)
+    }
+
+    /// Attributes for the client.
+    pub(super) fn wire(&self, attributes: &Attributes) -> nfs3::Attributes {
+        self.export.attributes(attributes)
+    }
+
+    /// The attributes of an object after the operation.
+    pub(super) fn post(&self, node: &Node) -> PostOpAttributes {
+        node.attributes().ok().map(|attributes| self.wire(&attributes))
+    }
+
+    /// Opens the object in order to change it, or what is in it.
+    pub(super) fn begin(&self) -> Result<Around<'_>> {
+        let (node, attributes) = self.open()?;
+        Ok(self.around(node, attributes.inode))
+    }
+
+    /// Looks at an object before it is changed.
+    pub(super) fn around(&self, node: Node, inode: u64) -> Around<'_> {
+        let change = Some(self.export.stripes().change(inode));
+        // After the change has begun: before, it could have been changed by another.
+        let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
+        Around { request: self, node, inode, before, change }
+    }
+
+    /// As [`around`](Self::around), for a second object of one call that shares a stripe with the
+    /// first.
+    pub(super) fn around_another(&self, node: Node, inode: u64, first: &Around<'_>) -> Around<'_> {
+        if !self.export.stripes().is_same(inode, first.inode) {
+            return self.around(node, inode);
+        }
+        let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
+        Around { request: self, node, inode, before, change: None }
+    }
+
+    /// Something that may have flushed a file failed: writes of others may have been lost with it,
+    /// and whoever flushes next is not told.
+    pub(super) fn note<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(Status::Io | Status::NoSpc | Status::DQuot) = result {
+            self.attended.service.change_write_verifier();
+        }
+        result
+    }
+}
+
+/// An object that is being changed, with what it was before.
+pub(super) struct Around<'r> {
+    request: &'r Request<'r>,
+    pub(super) node: Node,
+    pub(super) inode: u64,
+    before: PostOpAttributes,
+    /// None: that of another object stands for it.
+    change: Option<Change<'r>>,
+}
+
+impl Around<'_> {
+    /// What the object was and is.
+    pub(super) fn wcc(&self) -> WccData {
+        let after = self.request.post(&self.node);
+        self.data(self.change.as_ref().is_some_and(Change::is_alone), after)
+    }
+
+    /// The same, with the other object of the call.
+    pub(super) fn wcc_beside(&self, first: &Self) -> WccData {
+        let after = self.request.post(&self.node);
+        let change = self.change.as_ref().or(first.change.as_ref());
+        self.data(change.is_some_and(Change::is_alone), after)
+    }
+
+    fn data(&self, alone: bool, after: PostOpAttributes) -> WccData {
+        WccData { before: before(self.before.as_ref(), alone), after }
+    }
+}
+
+/// A file that is being changed, with what it was before.
+pub(super) struct AroundFile<'r> {
+    request: &'r Request<'r>,
+    file: &'r OpenFile,
+    before: PostOpAttributes,
+    change: Change<'r>,
+}
+
+impl<'r> AroundFile<'r> {
+    pub(super) fn begin(request: &'r Request<'r>, file: &'r OpenFile, inode: u64) -> Self {
+        let change = request.export.stripes().change(inode);
+        let before = file.attributes().ok().map(|attributes| request.wire(&attributes));
+        Self { request, file, before, change }
+    }
+
+    /// What the file was and is.
+    pub(super) fn wcc(&self) -> WccData {
+        let after = self.file.attributes().ok().map(|attributes| self.request.wire(&attributes));
+        WccData { before: before(self.before.as_ref(), self.change.is_alone()), after }
+    }
+}
+
+/// A handle as results have it.
+pub(super) fn opaque(handle: &FileHandle) -> nfs3::FileHandle<'_> {
+    // A handle has 64 bytes at most.
+    Opaque::new(handle.as_bytes()).unwrap_or_default()
+}
+
+fn before(attributes: Option<&nfs3::Attributes>, alone: bool) -> Option<WccAttributes> {
+    attributes.filter(|_| alone).map(WccAttributes::from)
+}

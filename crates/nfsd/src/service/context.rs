@@ -1,0 +1,197 @@
+//! What belongs to a thread that serves calls.
+
+use super::{Peer, Service};
+use crate::export::{Export, ExportTable};
+use crate::handle::FileHandle;
+use crate::identity::{Caller, Credentials, IdentityError, Privileges, Session};
+use crate::{Result, Status};
+use holm_sunrpc::{Credential, Refusal};
+use std::sync::Arc;
+
+/// Is told of everything that may wait for a file system.
+///
+/// All such work of a call is within one [`may_block`](Self::may_block): system calls on files,
+/// closing them too, and waiting for other calls on the same file. What is outside never waits
+/// for more than a short lock.
+pub trait Blocking {
+    /// Runs `work`, at once and on this thread.
+    fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R;
+}
+
+/// What a thread is at.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// The procedure, in the words of its RFC.
+    pub procedure: &'static str,
+    /// On which export.
+    pub export: &'a Export,
+    /// On which object, unless it is still to be found.
+    pub object: Option<&'a FileHandle>,
+    /// For which client.
+    pub peer: &'a Peer,
+}
+
+/// For a thread that may wait: nobody is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inline;
+
+impl Blocking for Inline {
+    fn may_block<R>(&self, _: &Operation<'_>, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+/// What a thread needs to serve calls: its identity, and `B`, to whom it tells when it may block.
+///
+/// It stays on the thread where it was made.
+#[derive(Debug)]
+pub struct Context<B> {
+    session: Session<'static>,
+    blocking: B,
+    attended: Option<Attended>,
+}
+
+/// Whom a context attends.
+#[derive(Debug)]
+pub(crate) struct Attended {
+    pub(crate) service: Arc<Service>,
+    pub(crate) peer: Peer,
+    exports: Arc<ExportTable>,
+    /// When they were current.
+    replaced: u64,
+}
+
+impl<B: Blocking> Context<B> {
+    /// A context for the calling thread, which must have these privileges.
+    ///
+    /// # Errors
+    ///
+    /// If the thread has one already; see [`Session::begin`].
+    pub fn new(
+        privileges: &'static Privileges,
+        blocking: B,
+    ) -> std::result::Result<Self, IdentityError> {
+        Ok(Self { session: Session::begin(privileges)?, blocking, attended: None })
+    }
+
+    /// Serves calls of `peer` to `service` in `work`. Afterwards nothing of the service is held,
+    /// after a panic neither.
+    pub fn attend<R>(
+        &mut self,
+        service: &Arc<Service>,
+        peer: Peer,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        // The number first: exports that are newer than it are looked up once more.
+        let replaced = service.replaced();
+        let exports = service.exports();
+        let before =
+            self.attended.replace(Attended { service: service.clone(), peer, exports, replaced });
+        let leaving = Leaving { context: self, before };
+        work(leaving.context)
+    }
+
+    /// To whom it tells when it may block.
+    pub fn blocking(&self) -> &B {
+        &self.blocking
+    }
+
+    /// Whom it attends, with exports that are current.
+    pub(crate) fn attended(&mut self) -> std::result::Result<&Attended, Refusal> {
+        let attended = self.attended.as_mut().ok_or(Refusal::SystemError)?;
+        attended.refresh();
+        Ok(attended)
+    }
+
+    /// The parts, so that they can be used at the same time.
+    pub(crate) fn parts(&mut self) -> std::result::Result<Scope<'_, B>, Refusal> {
+        let attended = self.attended.as_mut().ok_or(Refusal::SystemError)?;
+        attended.refresh();
+        Ok(Scope { session: &mut self.session, blocking: &self.blocking, attended })
+    }
+}
+
+/// Forgets whom the context attended.
+struct Leaving<'c, B> {
+    context: &'c mut Context<B>,
+    before: Option<Attended>,
+}
+
+impl<B> Drop for Leaving<'_, B> {
+    fn drop(&mut self) {
+        self.context.attended = self.before.take();
+    }
+}
+
+impl Attended {
+    /// What the service exports.
+    pub(crate) fn exports(&self) -> &ExportTable {
+        &self.exports
+    }
+
+    /// Whether the service has anything for the peer at all. To others it says nothing.
+    pub(crate) fn admits_peer(&self) -> bool {
+        self.exports.admits(self.peer.address())
+    }
+
+    /// Refuses the peer if the export is not for it.
+    pub(crate) fn must_admit(&self, export: &Export) -> Result<()> {
+        let by_port = self.peer.is_privileged() || !export.options().privileged_port;
+        if by_port && export.admits(self.peer.address()) { Ok(()) } else { Err(Status::Acces) }
+    }
+
+    /// The handle that a client sent, and the export that it is of, if the client may use it.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::BadHandle`], [`Status::Stale`]; [`Status::Acces`] for a client that the export is
+    /// not for.
+    pub(crate) fn admit(&self, sent: &[u8]) -> Result<(FileHandle, &Export)> {
+        let handle = FileHandle::verify(self.service.key(), sent)?;
+        if handle.volume() != 0 {
+            return Err(Status::Stale);
+        }
+        let export = self.exports.of_handle(handle.export())?;
+        self.must_admit(export)?;
+        Ok((handle, export))
+    }
+
+    fn refresh(&mut self) {
+        let replaced = self.service.replaced();
+        if replaced != self.replaced {
+            self.exports = self.service.exports();
+            self.replaced = replaced;
+        }
+    }
+}
+
+/// A context in use.
+pub(crate) struct Scope<'c, B> {
+    session: &'c mut Session<'static>,
+    blocking: &'c B,
+    pub(crate) attended: &'c Attended,
+}
+
+impl<B: Blocking> Scope<'_, B> {
+    /// Runs `work` on an export as whoever the caller is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Status::ServerFault`] if the thread could not become that; `work` did not run.
+    pub(crate) fn run<T>(
+        &mut self,
+        procedure: &'static str,
+        export: &Export,
+        object: Option<&FileHandle>,
+        credential: &Credential<'_>,
+        work: impl FnOnce(&Caller<'_>) -> T,
+    ) -> Result<T> {
+        let squash = &export.options().squash;
+        let caller = match credential {
+            Credential::None => squash.anonymous(),
+            Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
+        };
+        let operation = Operation { procedure, export, object, peer: &self.attended.peer };
+        self.blocking.may_block(&operation, || self.session.run_as(&caller, work))
+    }
+}

@@ -1,0 +1,17 @@
+//! The layer that touches file systems, on real ones.
+
+mod attacks;
+mod cache;
+mod clients;
+mod confinement;
+mod durability;
+mod handles;
+mod identities;
+mod listings;
+mod mounting;
+mod operations;
+mod procedures;
+mod readdir;
+mod retransmissions;
+mod wire;
+mod world;

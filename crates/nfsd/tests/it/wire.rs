@@ -1,0 +1,288 @@
+//! A server in this process, reached as its clients reach it: bytes in, bytes out.
+
+use crate::world::{key, memory};
+use holm_nfs_proto::nfs3::{self, Call, Error, FileName, Outcome};
+use holm_nfs_proto::{mount, portmap, rpcbind};
+use holm_nfsd::export::{Export, ExportOptions, ExportTable};
+use holm_nfsd::identity::{Privileges, SquashWho};
+use holm_nfsd::service::{Context, Inline, Listening, Peer, Service, Transport};
+use holm_sunrpc::auth::{AuthSys, Credential, Groups};
+use holm_sunrpc::message::{Refusal, Reply, encode_call};
+use holm_sunrpc::record::Frame;
+use holm_sunrpc::{Connection, Limits, Programs, Step};
+use holm_xdr::{Decode, Encode, Encoder, Opaque};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The thread that serves, and the programs.
+pub struct Thread {
+    context: RefCell<Context<Inline>>,
+    programs: Programs<Context<Inline>>,
+    next_xid: Cell<u32>,
+}
+
+impl Thread {
+    pub fn new() -> Rc<Self> {
+        let context = RefCell::new(Context::new(privileges(), Inline).unwrap());
+        Rc::new(Self { context, programs: holm_nfsd::programs(), next_xid: Cell::new(1) })
+    }
+}
+
+pub fn privileges() -> &'static Privileges {
+    Box::leak(Box::new(Privileges::detect().unwrap()))
+}
+
+/// An export of `directory` at `/` that takes every caller at its word.
+pub fn trusting(directory: &Path) -> ExportOptions {
+    let mut options = ExportOptions::new("/".parse().unwrap(), directory);
+    options.squash.who = SquashWho::Nobody;
+    options
+}
+
+pub fn service(exports: Vec<ExportOptions>) -> Arc<Service> {
+    let service = Service::new(key(), Default::default()).unwrap();
+    let open = |options| Arc::new(Export::open(options, &key(), || Ok(memory())).unwrap());
+    let exports = exports.into_iter().map(open).collect();
+    service.set_exports(ExportTable::new(exports).unwrap());
+    let at = LOCAL.parse().unwrap();
+    let both = [Transport::Tcp, Transport::Udp].map(|transport| Listening::new(transport, at));
+    service.set_listening(both.to_vec());
+    service
+}
+
+/// A client of one service.
+#[derive(Clone)]
+pub struct Client {
+    pub thread: Rc<Thread>,
+    pub service: Arc<Service>,
+    pub peer: Peer,
+    pub user: Option<(u32, u32)>,
+}
+
+/// A handle, as a client keeps it.
+pub type Handle = Vec<u8>;
+
+pub const LOCAL: &str = "127.0.0.1:2049";
+
+impl Client {
+    /// On this machine, from a privileged port, as root.
+    pub fn new(thread: &Rc<Thread>, service: &Arc<Service>) -> Self {
+        let peer = peer("127.0.0.1:700");
+        Self { thread: thread.clone(), service: service.clone(), peer, user: Some((0, 0)) }
+    }
+
+    pub fn user(&self, id: u32) -> Self {
+        Self { user: Some((id, id)), ..self.clone() }
+    }
+
+    pub fn from(&self, address: &str) -> Self {
+        Self { peer: peer(address), ..self.clone() }
+    }
+
+    pub fn xid(&self) -> u32 {
+        let xid = self.thread.next_xid.get();
+        self.thread.next_xid.set(xid + 1);
+        xid
+    }
+
+    /// Sends one call and gives what comes back, without the record mark; nothing may come.
+    pub fn send(&self, xid: u32, procedure: (u32, u32, u32), arguments: &[u8]) -> Option<Vec<u8>> {
+        let mut call = Encoder::new();
+        let frame = Frame::begin(&mut call);
+        encode_call(&mut call, xid, procedure, &credential(self.user));
+        call.raw(arguments);
+        frame.end(&mut call, 0).unwrap();
+        let mut connection = Connection::new(Limits::default());
+        let mut rest = &*call;
+        let mut context = self.thread.context.borrow_mut();
+        while !rest.is_empty() {
+            let space = connection.space();
+            let count = rest.len().min(space.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            connection.received(count);
+            rest = &rest[count..];
+            let step = context.attend(&self.service, self.peer, |context| {
+                connection.serve(&self.thread.programs, context, 64).unwrap()
+            });
+            assert_eq!(step, Step::Receive);
+        }
+        connection.unsent().get(4..).map(<[u8]>::to_vec)
+    }
+
+    pub fn try_call<R: Decode<'static>>(
+        &self,
+        procedure: (u32, u32, u32),
+        arguments: &impl Encode,
+    ) -> Result<R, Refusal> {
+        let mut encoded = Encoder::new();
+        arguments.encode(&mut encoded);
+        let reply = self.send(self.xid(), procedure, &encoded).expect("a reply");
+        decode(reply)
+    }
+
+    /// Calls NFS.
+    pub fn nfs<R: Decode<'static>>(&self, call: &Call<'_>) -> R {
+        let procedure = (nfs3::PROGRAM, nfs3::VERSION, call.procedure().number());
+        self.try_call(procedure, call).unwrap()
+    }
+
+    pub fn mount_call<R: Decode<'static>>(&self, call: &mount::Call<'_>) -> R {
+        let procedure = (mount::PROGRAM, mount::VERSION, call.procedure().number());
+        self.try_call(procedure, call).unwrap()
+    }
+
+    pub fn portmap_call<R: Decode<'static>>(&self, call: &portmap::Call<'_>) -> R {
+        let procedure = (portmap::PROGRAM, portmap::VERSION, call.procedure().number());
+        self.try_call(procedure, call).unwrap()
+    }
+
+    pub fn rpcbind_call<R: Decode<'static>>(
+        &self,
+        version: u32,
+        call: &rpcbind::Call<'_>,
+    ) -> Result<R, Refusal> {
+        self.try_call((rpcbind::PROGRAM, version, call.procedure().number()), call)
+    }
+
+    pub fn mount(&self, path: &str) -> Result<Handle, mount::Error> {
+        match self.mount_call(&mount::Call::Mnt(Opaque::new(path.as_bytes()).unwrap())) {
+            mount::MountRes::Ok(ok) => Ok(ok.handle.to_vec()),
+            mount::MountRes::Failed(error) => Err(error),
+        }
+    }
+
+    pub fn getattr(&self, handle: &[u8]) -> Result<nfs3::Attributes, Error> {
+        let call = Call::GetAttr(nfs3::GetAttrArgs { object: fh(handle) });
+        self.nfs::<nfs3::GetAttrRes>(&call).into_result().map(|ok| ok.attributes)
+    }
+
+    pub fn lookup(&self, dir: &[u8], name: &[u8]) -> Result<Handle, Error> {
+        let call = Call::Lookup(nfs3::LookupArgs { what: place(dir, name) });
+        self.nfs::<nfs3::LookupRes<'_>>(&call).into_result().map(|ok| ok.object.to_vec())
+    }
+
+    /// The whole result, with its weak cache consistency data.
+    pub fn create_how(
+        &self,
+        dir: &[u8],
+        name: &[u8],
+        how: nfs3::CreateHow,
+    ) -> nfs3::CreateRes<'static> {
+        self.nfs(&Call::Create(nfs3::CreateArgs { place: place(dir, name), how }))
+    }
+
+    pub fn create(&self, dir: &[u8], name: &[u8]) -> Result<Handle, Error> {
+        let how = nfs3::CreateHow::Guarded(mode(0o644));
+        made(self.create_how(dir, name, how))
+    }
+
+    pub fn mkdir(&self, dir: &[u8], name: &[u8]) -> Result<Handle, Error> {
+        let attributes = mode(0o755);
+        made(self.nfs(&Call::MkDir(nfs3::MkDirArgs { place: place(dir, name), attributes })))
+    }
+
+    pub fn remove(&self, dir: &[u8], name: &[u8]) -> nfs3::RemoveRes {
+        self.nfs(&Call::Remove(nfs3::RemoveArgs { object: place(dir, name) }))
+    }
+
+    pub fn rmdir(&self, dir: &[u8], name: &[u8]) -> nfs3::RemoveRes {
+        self.nfs(&Call::RmDir(nfs3::RemoveArgs { object: place(dir, name) }))
+    }
+
+    pub fn rename(&self, from: (&[u8], &[u8]), to: (&[u8], &[u8])) -> nfs3::RenameRes {
+        let (from, to) = (place(from.0, from.1), place(to.0, to.1));
+        self.nfs(&Call::Rename(nfs3::RenameArgs { from, to }))
+    }
+
+    pub fn link(&self, file: &[u8], dir: &[u8], name: &[u8]) -> nfs3::LinkRes {
+        self.nfs(&Call::Link(nfs3::LinkArgs { file: fh(file), link: place(dir, name) }))
+    }
+
+    pub fn write_how(
+        &self,
+        file: &[u8],
+        offset: u64,
+        data: &[u8],
+        stable: nfs3::StableHow,
+    ) -> nfs3::WriteRes {
+        let (count, data) = (data.len() as u32, Opaque::new(data).unwrap());
+        self.nfs(&Call::Write(nfs3::WriteArgs { file: fh(file), offset, count, stable, data }))
+    }
+
+    pub fn write(&self, file: &[u8], offset: u64, data: &[u8]) -> Result<nfs3::WriteOk, Error> {
+        self.write_how(file, offset, data, nfs3::StableHow::Unstable).into_result()
+    }
+
+    pub fn read(&self, file: &[u8], offset: u64, count: u32) -> Result<(Vec<u8>, bool), Error> {
+        let call = Call::Read(nfs3::ReadArgs { file: fh(file), offset, count });
+        let ok = self.nfs::<nfs3::ReadRes<'_>>(&call).into_result()?;
+        assert_eq!(ok.count as usize, ok.data.len());
+        Ok((ok.data.to_vec(), ok.eof))
+    }
+
+    pub fn commit(&self, file: &[u8]) -> nfs3::CommitRes {
+        self.nfs(&Call::Commit(nfs3::CommitArgs { file: fh(file), offset: 0, count: 0 }))
+    }
+
+    pub fn setattr(
+        &self,
+        object: &[u8],
+        new_attributes: nfs3::SetAttributes,
+        guard: Option<nfs3::Time>,
+    ) -> nfs3::SetAttrRes {
+        let object = fh(object);
+        self.nfs(&Call::SetAttr(nfs3::SetAttrArgs { object, new_attributes, guard }))
+    }
+
+    pub fn access(&self, object: &[u8], access: u32) -> Result<u32, Error> {
+        let call = Call::Access(nfs3::AccessArgs { object: fh(object), access });
+        self.nfs::<nfs3::AccessRes>(&call).into_result().map(|ok| ok.access)
+    }
+}
+
+pub fn peer(address: &str) -> Peer {
+    Peer::new(Transport::Tcp, address.parse().unwrap(), LOCAL.parse::<SocketAddr>().unwrap())
+}
+
+pub fn decode<R: Decode<'static>>(reply: Vec<u8>) -> Result<R, Refusal> {
+    // Tests don't live long.
+    let reply = Reply::decode(Vec::leak(reply)).unwrap();
+    let mut results = reply.outcome?;
+    let decoded = results.get().unwrap();
+    results.finish().unwrap();
+    Ok(decoded)
+}
+
+pub fn fh(handle: &[u8]) -> nfs3::FileHandle<'_> {
+    Opaque::new(handle).unwrap()
+}
+
+pub fn place<'a>(dir: &'a [u8], name: &'a [u8]) -> nfs3::DirOpArgs<'a> {
+    nfs3::DirOpArgs { dir: fh(dir), name: FileName::new(name).unwrap() }
+}
+
+pub fn mode(mode: u32) -> nfs3::SetAttributes {
+    nfs3::SetAttributes { mode: Some(mode), ..Default::default() }
+}
+
+pub fn made(result: nfs3::CreateRes<'static>) -> Result<Handle, Error> {
+    result.into_result().map(|ok| ok.object.expect("a handle").to_vec())
+}
+
+/// What a procedure failed with, and what it said beside.
+pub fn failure<T: std::fmt::Debug, F>(outcome: Outcome<T, F>) -> (Error, F) {
+    match outcome {
+        Outcome::Failed(error, detail) => (error, detail),
+        Outcome::Ok(ok) => panic!("{ok:?}"),
+    }
+}
+
+fn credential(user: Option<(u32, u32)>) -> Credential<'static> {
+    user.map_or(Credential::None, |(uid, gid)| {
+        let machine_name = Opaque::new(b"test").unwrap();
+        Credential::Sys(AuthSys { stamp: 0, machine_name, uid, gid, gids: Groups::default() })
+    })
+}
