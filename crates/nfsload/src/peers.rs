@@ -1,0 +1,210 @@
+//! Servers to compare with: started in private directories, on private ports, ended by their ids.
+
+use crate::churn::{Ended, wait_for_answer};
+use crate::{Error, Process, Target};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A server that was started to compare with.
+#[derive(Debug)]
+pub struct Peer {
+    target: Target,
+    // Ended in this order.
+    server: Ended,
+    _helper: Option<Ended>,
+    _directory: TempDir,
+}
+
+impl Peer {
+    /// NFS-Ganesha with its VFS back end (Debian: nfs-ganesha and nfs-ganesha-vfs), exporting a
+    /// new directory below `parent`. It wants root, and an rpcbind: if there is none, one is
+    /// started that nobody else reaches, for as long as it runs.
+    pub fn ganesha(parent: &Path) -> Result<Self, Error> {
+        const PROGRAM: &str = "ganesha.nfsd";
+        let install = "apt-get install --no-install-recommends nfs-ganesha nfs-ganesha-vfs";
+        let program = find(PROGRAM).ok_or_else(|| unavailable(PROGRAM, install))?;
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::Unavailable(format!("{PROGRAM} has to be run as root")));
+        }
+        let helper = rpcbind()?;
+        let directory = private(parent)?;
+        let export = export(&directory)?;
+        let [nfs, mount] = free_ports()?;
+        let at = directory.path().display();
+        let configuration = format!(
+            "NFS_CORE_PARAM {{ Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount};
+  Bind_addr = 127.0.0.1; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }}
+NFSV4 {{ Graceless = true; RecoveryRoot = \"{at}\"; }}
+NFS_KRB5 {{ Active_krb5 = false; }}
+LOG {{ Default_Log_Level = MAJ; }}
+EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transports = TCP;
+  Access_Type = RW; Squash = No_Root_Squash; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+            export.display()
+        );
+        let file = directory.path().join("ganesha.conf");
+        fs::write(&file, configuration).map_err(Error::io(format!("write {}", file.display())))?;
+        let mut command = Command::new(program);
+        command.arg("-F").arg("-f").arg(&file);
+        command.arg("-L").arg(directory.path().join("ganesha.log"));
+        command.arg("-p").arg(directory.path().join("ganesha.pid"));
+        let target = Target { mount_port: mount, ..Target::new(loopback(nfs), path(&export)) };
+        Self::start(PROGRAM, command, target, directory, helper)
+    }
+
+    /// The server of the nfs3_server crates (`cargo install cargo-nfs3-server`), exporting a new
+    /// directory below `parent`. It is looked for below `root`, then in the search path, and
+    /// installed below `root` if that is given.
+    pub fn nfs3_server(parent: &Path, root: Option<&Path>) -> Result<Self, Error> {
+        const PROGRAM: &str = "cargo-nfs3-server";
+        let below_root = root.map(|root| root.join("bin").join(PROGRAM));
+        if let (Some(root), Some(program)) = (root, &below_root)
+            && !program.exists()
+        {
+            install(PROGRAM, root)?;
+        }
+        let program = below_root
+            .or_else(|| find(PROGRAM))
+            .ok_or_else(|| unavailable(PROGRAM, "cargo install cargo-nfs3-server"))?;
+        let directory = private(parent)?;
+        let export = export(&directory)?;
+        let [port] = free_ports()?;
+        let mut command = Command::new(program);
+        command.args(["--quiet", "--log-level", "error", "--bind-ip", "127.0.0.1"]);
+        command.args(["--bind-port", &port.to_string()]).arg("--path").arg(&export);
+        Self::start(PROGRAM, command, Target::new(loopback(port), "/"), directory, None)
+    }
+
+    /// The limit server in a process of its own, so that its CPU time can be told from the
+    /// client's. `program` is this crate's own.
+    pub fn limit(parent: &Path, program: &Path) -> Result<Self, Error> {
+        let directory = private(parent)?;
+        let [port] = free_ports()?;
+        let mut command = Command::new(program);
+        command.args(["limit", "--port", &port.to_string()]);
+        let target = Target::new(loopback(port), "/");
+        Self::start("the limit server", command, target, directory, None)
+    }
+
+    fn start(
+        name: &str,
+        mut command: Command,
+        target: Target,
+        directory: TempDir,
+        helper: Option<Ended>,
+    ) -> Result<Self, Error> {
+        let child = command
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(Error::io(format!("start {name}")))?;
+        let mut server = Ended(child);
+        wait_for_answer(&target, name, &mut server.0, INTERVAL)?;
+        Ok(Self { target, server, _helper: helper, _directory: directory })
+    }
+
+    /// What it exports.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process::new(self.server.0.id())
+    }
+}
+
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Ganesha does not start if it can't register itself. It does so through rpcbind's unix socket,
+/// so one is enough that has a network namespace to itself and is reached in no other way.
+fn rpcbind() -> Result<Option<Ended>, Error> {
+    const PROGRAM: &str = "rpcbind";
+    const SOCKET: &str = "/run/rpcbind.sock";
+    if UnixStream::connect(SOCKET).is_ok() {
+        return Ok(None);
+    }
+    let program = find(PROGRAM).ok_or_else(|| unavailable(PROGRAM, "apt-get install rpcbind"))?;
+    let child = Command::new("unshare")
+        .arg("--net")
+        .arg(program)
+        .arg("-f")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(Error::io("start rpcbind"))?;
+    let helper = Ended(child);
+    for _ in 0..1000 {
+        if UnixStream::connect(SOCKET).is_ok() {
+            return Ok(Some(helper));
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    let reason = "its socket did not answer in 5 s".to_owned();
+    Err(Error::NotAnswering { program: PROGRAM.to_owned(), reason })
+}
+
+fn install(program: &str, root: &Path) -> Result<(), Error> {
+    let output = Command::new("cargo")
+        .args(["install", "--quiet", "--locked", program, "--root"])
+        .arg(root)
+        .output()
+        .map_err(Error::io("run cargo install"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let end = said.lines().last().unwrap_or_default();
+    Err(Error::Unavailable(format!("cargo install {program} failed: {end}")))
+}
+
+fn unavailable(program: &str, command: &str) -> Error {
+    Error::Unavailable(format!("{program} is not installed; run: {command}"))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|d| d.join(program)).find(|file| file.is_file())
+}
+
+fn private(parent: &Path) -> Result<TempDir, Error> {
+    tempfile::Builder::new()
+        .prefix("nfsload-peer-")
+        .tempdir_in(parent)
+        .map_err(Error::io(format!("make a directory in {}", parent.display())))
+}
+
+fn export(directory: &TempDir) -> Result<PathBuf, Error> {
+    let export = directory.path().join("export");
+    fs::create_dir(&export).map_err(Error::io(format!("make {}", export.display())))?;
+    Ok(export)
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Ports that nobody had a moment ago.
+fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
+    let attempt = || Error::io("find free ports");
+    let mut listeners = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(attempt())?;
+        *port = listener.local_addr().map_err(attempt())?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
