@@ -6,25 +6,26 @@
 
 #[path = "support/counting.rs"]
 mod counting;
+#[path = "support/threads.rs"]
+mod threads;
 
 use holm_lifetime::levels::Locked;
-use holm_lifetime::sync::{Condvar, Mutex};
-use holm_lifetime::{Deadline, Gate, grace};
+use holm_lifetime::{Deadline, Gate};
 use holm_netns::{
     CreateError, Event, Heard, Held, InitError, Namespace, NsState, Registry, RequestError,
     Subsystem, UnregisterError, View,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
+use threads::join_all;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 
 fn main() {
     let seconds = seconds_from_arguments();
-    many_threads_at_once();
+    threads::many_at_once();
     round(Duration::from_secs(1).min(seconds / 4), 1);
     let before = counting::allocated();
     let seed = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_nsec as u64;
@@ -46,31 +47,6 @@ fn seconds_from_arguments() -> Duration {
         },
         // Whatever the test runner passes.
         _ => Duration::from_secs(5),
-    }
-}
-
-/// Lanes, and the table of parked threads in parking_lot, are as large as there were threads at once
-/// and are never freed: so there are more now than there will be.
-fn many_threads_at_once() {
-    // More than the registry's workers, the threads below and those that they start.
-    const MANY: usize = 128;
-    let (waiting, all) = (Mutex::new(0), Condvar::new());
-    let wait_for_all = || {
-        drop(grace::section());
-        let mut waiting = waiting.lock();
-        *waiting += 1;
-        all.notify_all();
-        while *waiting < MANY {
-            waiting = all.wait(waiting);
-        }
-    };
-    std::thread::scope(|scope| join_all((0..MANY).map(|_| scope.spawn(wait_for_all))));
-}
-
-/// Joins each: the end of a scope alone does not wait until a thread has freed what is its own.
-fn join_all<'a>(threads: impl Iterator<Item = ScopedJoinHandle<'a, ()>>) {
-    for thread in threads.collect::<Vec<_>>() {
-        thread.join().expect("a thread panicked");
     }
 }
 

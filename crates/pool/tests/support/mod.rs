@@ -90,10 +90,51 @@ impl<F: Fn(&Turn<'_>) -> Next + Send + Sync + 'static> Source for Does<F> {
     }
 }
 
+/// How many descriptors this process has.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc").count()
 }
 
-pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("/proc").count()
+/// Waits until this process has no more than `most` threads. One that has been joined is still
+/// listed for a moment, and one that a pool or a registry has no more use for ends by itself.
+///
+/// # Panics
+///
+/// When they don't end however often it looks. The message has the names of those that are there.
+pub fn threads_settle(most: usize) {
+    settles(|| {
+        let threads = threads();
+        if threads.len() <= most {
+            return Ok(());
+        }
+        Err(format!("{} threads, {most} at most should be left: {threads:?}", threads.len()))
+    });
+}
+
+/// The names of the threads of this process.
+fn threads() -> Vec<String> {
+    let all = std::fs::read_dir("/proc/self/task").expect("/proc");
+    all.map(|thread| {
+        let name = std::fs::read_to_string(thread.expect("/proc").path().join("comm"));
+        name.map_or("(just ended)".into(), |name| name.trim_end().into())
+    })
+    .collect()
+}
+
+/// Waits for what comes about by itself: looks until it is so, and lets others run in between.
+///
+/// # Panics
+///
+/// With the last answer, when it was not so at any of so many looks that it will never be.
+pub fn settles(mut is_so: impl FnMut() -> Result<(), String>) {
+    const LOOKS: u32 = 100_000;
+    for _ in 1..LOOKS {
+        if is_so().is_ok() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    if let Err(why) = is_so() {
+        panic!("{why}");
+    }
 }
