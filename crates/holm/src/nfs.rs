@@ -1,7 +1,8 @@
 //! Joins the NFS programs, the RPC server and the pool: a subsystem of every namespace.
 
 use holm_lifetime::Deadline;
-use holm_netns::{Held, InitError, Subsystem, View};
+use holm_netns::{Held, InitError, Namespace, Subsystem, View};
+use holm_nfsd::cache::Within;
 use holm_nfsd::identity::Privileges;
 use holm_nfsd::service::{Blocking, Context, Operation, Peer, Service, Transport};
 use holm_pool::{Bracket, Turn};
@@ -10,8 +11,8 @@ use holm_sunrpc::server::{self, Counted};
 use std::sync::{Arc, OnceLock};
 
 /// What a namespace serves, once it has been said.
-#[derive(Default)]
 pub struct Served {
+    ns: Namespace,
     service: OnceLock<Arc<Service>>,
     counted: Arc<Counted>,
 }
@@ -41,8 +42,9 @@ impl Subsystem for Nfs {
         "nfs"
     }
 
-    fn init(&self, _: &View<'_>, _: &mut Held<'_>) -> Result<Served, InitError> {
-        Ok(Served::default())
+    fn init(&self, ns: &View<'_>, _: &mut Held<'_>) -> Result<Served, InitError> {
+        let ns = ns.namespace().clone();
+        Ok(Served { ns, service: OnceLock::new(), counted: Arc::default() })
     }
 }
 
@@ -78,7 +80,9 @@ impl server::Service for Programme {
         peer: server::Peer,
         serve: impl FnOnce(&mut Context<Watched>) -> R,
     ) -> Option<R> {
-        let service = turn.contents().get::<Nfs>()?.service.get()?;
+        let served = turn.contents().get::<Nfs>()?;
+        let service = served.service.get()?;
+        let within = Within::enter(&served.ns)?;
         let mut kept = turn.scratch::<Option<Context<Watched>>>();
         let context = match &mut *kept {
             Some(context) => context,
@@ -92,7 +96,7 @@ impl server::Service for Programme {
         };
         let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
         let peer = Peer::new(transport, peer.address, peer.local);
-        Some(context.attend(service, peer, serve))
+        Some(context.attend_within(within, service, peer, serve))
     }
 }
 

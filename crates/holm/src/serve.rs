@@ -1,5 +1,6 @@
 //! `holm serve DIR`: one directory for this machine, without a configuration.
 
+use crate::caches;
 use crate::nfs::{Nfs, PATIENCE, Programme, patience};
 use crate::state::{self, State};
 use anyhow::{Context, Result, bail};
@@ -53,7 +54,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let pool = Pool::start(Config { report: Arc::new(say), ..Config::default() })
         .context("could not start the threads that serve")?;
     let registry = Registry::new().context("could not start the thread of the registry")?;
+    let (caches, _keeper) = caches::start()?;
     registry.register(pool.subsystem())?;
+    registry.register(caches)?;
     registry.register(Nfs)?;
     let ns = registry.create("default")?;
 

@@ -8,7 +8,7 @@ use holm_lifetime::Deadline;
 use holm_lifetime::sync::Mutex;
 use holm_netns::{Namespace, Registry};
 use holm_nfsd::beneath::{Mounts, Root};
-use holm_nfsd::cache::{Caches, Clock, Job, Limits, Watcher, Within, Worker};
+use holm_nfsd::cache::{Caches, Clock, Job, Limits, Object, Watcher, Within, Worker};
 use holm_nfsd::handle::{FileHandle, HandleKey};
 use holm_nfsd::identity::{Caller, Privileges, Session};
 use holm_nfsd::name::Component;
@@ -121,7 +121,7 @@ impl Worker for Threads {
 
 fn tenant(watcher: Watcher) -> Result<(Registry, Namespace), Box<dyn std::error::Error>> {
     let limits = Limits::files(4 * FILES);
-    let caches = Caches::<OpenFile>::new(limits, watcher, Clock::monotonic(), Threads);
+    let caches = Caches::<Object>::new(limits, watcher, Clock::monotonic(), Threads);
     let registry = Registry::new()?;
     registry.register(caches)?;
     let ns = registry.create("blue")?;

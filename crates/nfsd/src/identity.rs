@@ -255,6 +255,11 @@ impl<'p> Session<'p> {
         Ok(work(&Caller { session: self, credentials }))
     }
 
+    /// Who a caller with these credentials, squashed already, is here.
+    pub fn effective(&self, credentials: &Credentials) -> Credentials {
+        self.privileges.effective(credentials)
+    }
+
     /// Runs `work` as ourselves.
     ///
     /// # Errors

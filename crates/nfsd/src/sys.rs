@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use crate::name::NAME_MAX;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, c_int, c_long};
@@ -55,15 +56,29 @@ struct RawHandle {
 /// The kernel's handle of an open object, which may be `O_PATH`.
 pub(crate) fn name_to_handle(object: BorrowedFd<'_>, flags: u32) -> Result<KernelHandle> {
     if flags & HANDLE_CONNECTABLE == 0 {
-        return name_to_handle_at(object, c"", flags | AtFlags::EMPTY_PATH.bits());
+        let handle = name_to_handle_at(object, c"", flags | AtFlags::EMPTY_PATH.bits());
+        return handle.map(|(handle, _)| handle);
     }
     // The kernel wants a name for a connectable handle; this one means exactly this descriptor.
     let name = DescriptorName::of(object);
     let flags = flags | libc::AT_SYMLINK_FOLLOW as u32;
-    name_to_handle_at(descriptors()?, name.as_c_str(), flags)
+    name_to_handle_at(descriptors()?, name.as_c_str(), flags).map(|(handle, _)| handle)
 }
 
-fn name_to_handle_at(dir: BorrowedFd<'_>, name: &CStr, flags: u32) -> Result<KernelHandle> {
+/// The kernel's handle of an entry of a directory, and the number of the mount that it is on; of a
+/// symbolic link, the link. The name has no `/`.
+pub(crate) fn entry_to_handle(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    flags: u32,
+) -> Result<(KernelHandle, u64)> {
+    let mut bytes = [0; NAME_MAX + 1];
+    bytes.get_mut(..name.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name);
+    let name = CStr::from_bytes_until_nul(&bytes).map_err(|_| Errno::NAMETOOLONG)?;
+    name_to_handle_at(dir, name, flags)
+}
+
+fn name_to_handle_at(dir: BorrowedFd<'_>, name: &CStr, flags: u32) -> Result<(KernelHandle, u64)> {
     let mut handle = RawHandle { length: MAX_HANDLE as u32, kind: 0, bytes: [0; MAX_HANDLE] };
     let mut mount: c_int = 0;
     // SAFETY: `handle` has room for the `length` bytes it announces, `name` ends with NUL, and all
@@ -81,7 +96,8 @@ fn name_to_handle_at(dir: BorrowedFd<'_>, name: &CStr, flags: u32) -> Result<Ker
     check(result)?;
     let length = usize::try_from(handle.length).ok().filter(|&length| length <= MAX_HANDLE);
     let length = length.ok_or(Errno::OVERFLOW)?;
-    Ok(KernelHandle { kind: handle.kind & !TYPE_FLAGS, length, bytes: handle.bytes })
+    let mount = u64::try_from(mount).map_err(|_| Errno::OVERFLOW)?;
+    Ok((KernelHandle { kind: handle.kind & !TYPE_FLAGS, length, bytes: handle.bytes }, mount))
 }
 
 /// Opens what `handle` names, `O_PATH`, in the mount that `mount` is on.

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::attributes::{Attributes, Time};
 use crate::handle::FileHandle;
 use crate::identity::Credentials;
-use crate::volume::{Access, OpenFile};
+use crate::volume::{Access, Node, OpenFile, Volume};
 use std::os::fd::BorrowedFd;
 
 /// An open file, as far as a cache is concerned. Dropping it closes it.
@@ -52,17 +52,38 @@ impl From<&Attributes> for Stamp {
     }
 }
 
-impl File for OpenFile {
+/// What the cache of a server keeps open.
+#[derive(Debug)]
+pub enum Object {
+    /// Any object, to be asked for its attributes or looked up in.
+    Node(Node),
+    /// A regular file, to be read or written.
+    File(OpenFile),
+}
+
+impl File for Object {
     fn flush(&self) -> Result<()> {
-        self.commit()
+        match self {
+            // Nothing is written to it.
+            Self::Node(_) => Ok(()),
+            Self::File(file) => file.commit(),
+        }
     }
 
     fn stamp(&self) -> Result<Stamp> {
-        Ok(Stamp::from(&Attributes::of(self.fd())?))
+        let descriptor = match self {
+            Self::Node(node) => node.fd(),
+            Self::File(file) => file.fd(),
+        };
+        Ok(Stamp::from(&Attributes::of(descriptor)?))
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd())
+        match self {
+            // Open to no purpose of its own, it cannot be watched.
+            Self::Node(_) => None,
+            Self::File(file) => Some(file.fd()),
+        }
     }
 }
 
@@ -80,14 +101,40 @@ pub struct Opened<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     handle: FileHandle,
-    access: Access,
-    who: Credentials,
+    volume: u64,
+    purpose: Purpose,
+}
+
+/// What a file is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be there, for whoever asks: it gives nobody any right.
+    Node,
+    /// To be read or written, by whoever was found to have the right.
+    Access(Access, Credentials),
 }
 
 impl Key {
     /// The key of `handle`, opened for `access` by `who` (after squashing).
     pub fn new(handle: &FileHandle, access: Access, who: &Credentials) -> Self {
-        Self { handle: *handle, access, who: *who }
+        Self { handle: *handle, volume: 0, purpose: Purpose::Access(access, *who) }
+    }
+
+    /// The key of `handle`, opened to be asked for its attributes or looked up in.
+    pub fn node(handle: &FileHandle) -> Self {
+        Self { handle: *handle, volume: 0, purpose: Purpose::Node }
+    }
+
+    /// The same in a volume: an export that takes the place of another, with the same handles, finds
+    /// nothing that was opened for that.
+    #[must_use]
+    pub(super) fn of_volume(self, volume: &Volume) -> Self {
+        Self { volume: volume.number(), ..self }
+    }
+
+    /// Whether what it is the key of can be watched.
+    pub(super) fn can_be_watched(&self) -> bool {
+        self.purpose != Purpose::Node
     }
 
     /// Which file.

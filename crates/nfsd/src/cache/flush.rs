@@ -32,7 +32,7 @@ impl Verifier {
         WriteVerifier(self.0.load(Ordering::Acquire).to_be_bytes())
     }
 
-    fn change(&self) {
+    pub(super) fn change(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -43,6 +43,12 @@ impl<F: File> Within<F> {
     }
 }
 
+impl<F: File> std::fmt::Debug for Within<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Within").field(&**self).finish()
+    }
+}
+
 impl<F: File> Deref for Within<F> {
     type Target = Cache<F>;
 

@@ -40,15 +40,17 @@ mod file;
 mod flush;
 mod isolated;
 mod namespace;
+mod objects;
 mod table;
 mod watcher;
 
 pub use clock::Clock;
 pub use counters::{Limits, Statistics};
-pub use file::{File, Key, Opened, Stamp};
+pub use file::{File, Key, Object, Opened, Stamp};
 pub use flush::WriteVerifier;
 pub use isolated::Within;
 pub use namespace::{Cache, Cached, Stateful};
+pub use objects::{CachedFile, CachedNode};
 pub use watcher::Watcher;
 
 use counters::Level;
@@ -185,6 +187,9 @@ impl<F: File> Shared<F> {
 
 impl<F: File> Subsystem for Caches<F> {
     type State = Cache<F>;
+
+    // Closes files.
+    const EXIT_MAY_BLOCK: bool = true;
 
     fn name(&self) -> &str {
         "file cache"

@@ -6,10 +6,7 @@ use super::file::{File, Key, Kind, Opened};
 use super::flush::{Flushes, Verifier, WriteVerifier};
 use super::isolated::{BATCH, DisposeList, Isolated, Within};
 use super::table::{Entry, Farewell, Held, Lookup, NewWatch, Outcome, Table, Ticket};
-use crate::attributes::Attributes;
 use crate::handle::FileHandle;
-use crate::identity::Caller;
-use crate::volume::{Access, OpenFile, Volume};
 use crate::{Result, Status};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use holm_lifetime::sync::{Arc, Mutex};
@@ -64,14 +61,41 @@ impl<F: File> Cache<F> {
         key: &Key,
         open: impl FnOnce() -> Result<Opened<F>>,
     ) -> Result<Cached<'_, F>> {
-        let ticket = match self.find(key, Kind::Cached)? {
+        self.open_placed(key, NOWHERE, open)
+    }
+
+    /// The same for a file that has to be somewhere: `place` finds out whether it is, if it was not
+    /// seen there within the last second.
+    pub(super) fn open_placed(
+        &self,
+        key: &Key,
+        place: Option<impl Fn() -> Result<()>>,
+        open: impl FnOnce() -> Result<Opened<F>>,
+    ) -> Result<Cached<'_, F>> {
+        let ticket = match self.find(key, Kind::Cached, place)? {
             Ok(found) => return Ok(Cached { cache: self, entry: Some(found) }),
             Err(ticket) => ticket,
         };
         let opening = Opening::begin(self, key, ticket);
         let room = self.make_room();
-        let entry = opening.finish(Kind::Cached, room, open)?;
+        let entry = opening.finish(Kind::Cached, room, self.shared.clock.now(), open)?;
         Ok(Cached { cache: self, entry: Some(entry) })
+    }
+
+    /// Puts in what somebody has opened and seen where it belongs at the time `placed`.
+    pub(super) fn keep(&self, key: &Key, opened: Opened<F>, placed: u64) -> Result<()> {
+        match self.find(key, Kind::Cached, NOWHERE)? {
+            Ok(known) => {
+                known.was_placed(placed);
+                self.put(known);
+            }
+            Err(ticket) => {
+                let opening = Opening::begin(self, key, ticket);
+                let room = self.make_room();
+                self.put(opening.finish(Kind::Cached, room, placed, || Ok(opened))?);
+            }
+        }
+        Ok(())
     }
 
     /// A file was changed or removed, and whoever did it says so: it is opened anew when it is needed
@@ -102,6 +126,12 @@ impl<F: File> Cache<F> {
         self.verifier.now()
     }
 
+    /// Something that was written may have been lost, and it was not a commit that found out: clients
+    /// have to send again what they have not committed.
+    pub fn change_write_verifier(&self) {
+        self.verifier.change();
+    }
+
     /// What has happened so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
@@ -111,10 +141,33 @@ impl<F: File> Cache<F> {
         }
     }
 
-    fn find(&self, key: &Key, kind: Kind) -> Result<std::result::Result<Held<F>, Ticket>> {
+    /// The file of this key, if it is open and nothing has to be asked about it first; with `placed`,
+    /// not even where it is.
+    pub(super) fn find_open(&self, key: &Key, placed: bool) -> Option<Cached<'_, F>> {
+        let clock = || self.shared.clock.now();
+        let entry = self.table.peek(key, self.shared.round(), placed, clock)?;
+        Some(Cached { cache: self, entry: Some(entry) })
+    }
+
+    fn find(
+        &self,
+        key: &Key,
+        kind: Kind,
+        place: Option<impl Fn() -> Result<()>>,
+    ) -> Result<std::result::Result<Held<F>, Ticket>> {
         loop {
             let clock = || self.shared.clock.now();
-            match self.table.find(key, kind, self.shared.round(), clock) {
+            match self.table.find(key, kind, self.shared.round(), place.is_some(), clock) {
+                Lookup::Misplaced(entry) => {
+                    let asked = clock();
+                    let found = Cached { cache: self, entry: Some(entry) };
+                    if let Some(Err(status)) = place.as_ref().map(|place| place()) {
+                        drop(found);
+                        self.changed(key.handle());
+                        return Err(status);
+                    }
+                    found.entry().was_placed(asked);
+                }
                 Lookup::Hit(entry) => return Ok(Ok(entry)),
                 Lookup::Miss(ticket) => return Ok(Err(ticket)),
                 Lookup::Stopped => return Err(Status::Jukebox),
@@ -324,34 +377,8 @@ impl<F: File> Cache<F> {
     }
 }
 
-impl Cache<OpenFile> {
-    /// The file that a handle names, open for what `caller` may do with it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Volume::open`] and [`Volume::open_file`], and as [`open`](Self::open).
-    pub fn open_file(
-        &self,
-        caller: &Caller<'_>,
-        volume: &Volume,
-        handle: &FileHandle,
-        access: Access,
-    ) -> Result<Cached<'_, OpenFile>> {
-        let key = Key::new(handle, access, caller.credentials());
-        self.open(&key, || open_by_handle(caller, volume, handle, access))
-    }
-}
-
-fn open_by_handle(
-    caller: &Caller<'_>,
-    volume: &Volume,
-    handle: &FileHandle,
-    access: Access,
-) -> Result<Opened<OpenFile>> {
-    let (node, attributes): (_, Attributes) = volume.open(caller, handle.node())?;
-    let file = volume.open_file(caller, &node, access)?;
-    Ok(Opened { file, stamp: (&attributes).into() })
-}
+/// For files that may be anywhere.
+const NOWHERE: Option<fn() -> Result<()>> = None;
 
 /// Between look-up and table: ends the ticket whatever happens.
 struct Opening<'c, F: File> {
@@ -371,11 +398,11 @@ impl<'c, F: File> Opening<'c, F> {
         mut self,
         kind: Kind,
         keep: bool,
+        asked: u64,
         open: impl FnOnce() -> Result<Opened<F>>,
     ) -> Result<Held<F>> {
         let Cache { shared, level, counters, ns, table, .. } = self.cache;
         let permit = Permit::take([level, &shared.level]);
-        let asked = shared.clock.now();
         let Opened { file, stamp } = open()?;
         Counters::add(&counters.opened, 1);
 
@@ -393,7 +420,8 @@ impl<'c, F: File> Opening<'c, F> {
             });
         }
         let flushes = self.ticket.flushes.clone();
-        let mut entry = Entry::new(self.key, kind, file, flushes, shared.round(), permit);
+        let now = (shared.round(), asked);
+        let mut entry = Entry::new(self.key, kind, file, flushes, now, permit);
         self.has_entry = true;
         let mut replaced = Vec::new();
         let outcome = if keep {
@@ -449,7 +477,26 @@ impl<F: File> Cached<'_, F> {
     ///
     /// If the flush failed; everybody who shared it gets the same, and the verifier is another now.
     pub fn commit(&self) -> Result<WriteVerifier> {
-        commit_of(self.cache, self.entry())
+        self.commit_in(|| ())
+    }
+
+    /// The same; what `begin` gives is held during the flush, by whoever carries it out.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn commit_in<G>(&self, begin: impl FnOnce() -> G) -> Result<WriteVerifier> {
+        commit_of(self.cache, self.entry(), begin)
+    }
+
+    /// When the file was last seen to be where it belongs.
+    pub(super) fn placed(&self) -> u64 {
+        self.entry().placed()
+    }
+
+    /// It was seen there.
+    pub(super) fn was_placed(&self, at: u64) {
+        self.entry().was_placed(at);
     }
 
     fn into_entry(mut self) -> Option<Held<F>> {
@@ -483,8 +530,15 @@ fn write_to<F: File, R>(
     (result, verifier)
 }
 
-fn commit_of<F: File>(cache: &Cache<F>, entry: &Entry<F>) -> Result<WriteVerifier> {
-    cache.commit(&entry.flushes, || entry.file.flush())?;
+fn commit_of<F: File, G>(
+    cache: &Cache<F>,
+    entry: &Entry<F>,
+    begin: impl FnOnce() -> G,
+) -> Result<WriteVerifier> {
+    cache.commit(&entry.flushes, || {
+        let _held = begin();
+        entry.file.flush()
+    })?;
     // After the flush: if another one failed before, this is not what the client has seen.
     Ok(cache.verifier.now())
 }
@@ -521,14 +575,14 @@ impl<F: File> Within<F> {
         open: impl FnOnce() -> Result<Opened<F>>,
     ) -> Result<Stateful<F>> {
         let cache: &Cache<F> = &self;
-        let entry = match cache.find(key, Kind::Stateful)? {
+        let entry = match cache.find(key, Kind::Stateful, NOWHERE)? {
             Ok(found) => found,
             Err(ticket) => {
                 let opening = Opening::begin(cache, key, ticket);
                 if !cache.make_room() {
                     return Err(Status::Jukebox);
                 }
-                opening.finish(Kind::Stateful, true, open)?
+                opening.finish(Kind::Stateful, true, cache.shared.clock.now(), open)?
             }
         };
         Ok(Stateful { entry: Some(entry), within: self })
@@ -555,7 +609,7 @@ impl<F: File> Stateful<F> {
     ///
     /// As there.
     pub fn commit(&self) -> Result<WriteVerifier> {
-        commit_of(&self.within, self.entry())
+        commit_of(&self.within, self.entry(), || ())
     }
 
     fn entry(&self) -> &Entry<F> {

@@ -13,7 +13,7 @@ use super::file::{File, Key, Kind, Stamp};
 use super::flush::Flushes;
 use super::watcher::Mark;
 use crate::handle::{FileHandle, MAX_HANDLE};
-use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
+use holm_lifetime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use holm_lifetime::sync::{Arc, Mutex};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -28,6 +28,8 @@ pub(super) struct Entry<F> {
     used: AtomicU32,
     /// The one in which it was opened.
     born: u32,
+    /// When it was last seen to be where it belongs, in milliseconds.
+    placed: AtomicU64,
     /// After the file, so that it is counted until it is closed.
     pub(super) permit: Permit,
 }
@@ -40,11 +42,33 @@ impl<F> Entry<F> {
         kind: Kind,
         file: F,
         flushes: Arc<Flushes>,
-        round: u32,
+        (round, now): (u32, u64),
         permit: Permit,
     ) -> Held<F> {
-        let used = AtomicU32::new(round);
-        Arc::new(Self { key: *key, kind, file, flushes, used, born: round, permit })
+        let (used, placed) = (AtomicU32::new(round), AtomicU64::new(now));
+        Arc::new(Self { key: *key, kind, file, flushes, used, born: round, placed, permit })
+    }
+
+    /// When it was last seen to be where it belongs.
+    pub(super) fn placed(&self) -> u64 {
+        self.placed.load(Ordering::Relaxed)
+    }
+
+    /// It was where it belongs at that time.
+    pub(super) fn was_placed(&self, at: u64) {
+        if self.placed() < at {
+            self.placed.fetch_max(at, Ordering::Relaxed);
+        }
+    }
+
+    fn is_misplaced(&self, now: impl FnOnce() -> u64) -> bool {
+        now().saturating_sub(self.placed()) >= ASK_AFTER
+    }
+
+    fn use_in(&self, round: u32) {
+        if self.used.load(Ordering::Relaxed) != round {
+            self.used.store(round, Ordering::Relaxed);
+        }
     }
 }
 
@@ -88,6 +112,8 @@ pub(super) enum Lookup<F> {
     Hit(Held<F>),
     /// Not watched, and not asked for too long: this was its stamp.
     Doubtful(Held<F>, Stamp),
+    /// Not seen for too long where it belongs.
+    Misplaced(Held<F>),
     Miss(Ticket),
     Stopped,
 }
@@ -120,7 +146,8 @@ pub(super) enum Farewell {
 const SHARDS: usize = 8;
 /// Callers beyond these share no slot: whoever is not used is replaced.
 const MOST_ENTRIES: usize = 64;
-/// After so many milliseconds a file that is not watched is asked.
+/// After so many milliseconds a file that is not watched is asked, and one that may have been moved
+/// away is looked for.
 pub(super) const ASK_AFTER: u64 = 1000;
 
 impl<F: File> Table<F> {
@@ -130,13 +157,40 @@ impl<F: File> Table<F> {
         Self((0..SHARDS).map(shard).collect())
     }
 
-    /// Finds an open file, or begins to open one.
+    /// Finds an open file of which nothing has to be asked, if there is one.
+    pub(super) fn peek(
+        &self,
+        key: &Key,
+        round: u32,
+        placed: bool,
+        now: impl Fn() -> u64,
+    ) -> Option<Held<F>> {
+        let name = Name(*key.handle());
+        let mut inside = self.shard(&name).lock();
+        let inside = &mut *inside;
+        let slot = inside.slots.get(&name)?;
+        let same = |entry: &&Held<F>| entry.kind == Kind::Cached && entry.key == *key;
+        let entry = slot.entries.iter().find(same)?;
+        if inside.stopped || slot.is_doubtful(key, &now).is_some() {
+            return None;
+        }
+        if placed && entry.is_misplaced(now) {
+            return None;
+        }
+        inside.hits += 1;
+        entry.use_in(round);
+        Some(entry.clone())
+    }
+
+    /// Finds an open file, or begins to open one. With `placed`, one that was where it belongs not
+    /// long ago.
     pub(super) fn find(
         &self,
         key: &Key,
         kind: Kind,
         round: u32,
-        now: impl FnOnce() -> u64,
+        placed: bool,
+        now: impl Fn() -> u64,
     ) -> Lookup<F> {
         let name = Name(*key.handle());
         let mut inside = self.shard(&name).lock();
@@ -147,19 +201,18 @@ impl<F: File> Table<F> {
         let slot = inside.slots.entry(name).or_insert_with(Slot::new);
         let found = slot.entries.iter().find(|entry| entry.kind == kind && entry.key == *key);
         if let Some(entry) = found {
-            if let Watch::Asked { stamp, at } = slot.watch
-                && now().saturating_sub(at) >= ASK_AFTER
-            {
+            if let Some(stamp) = slot.is_doubtful(key, &now) {
                 return Lookup::Doubtful(entry.clone(), stamp);
             }
-            inside.hits += 1;
-            if entry.used.load(Ordering::Relaxed) != round {
-                entry.used.store(round, Ordering::Relaxed);
+            if placed && entry.is_misplaced(now) {
+                return Lookup::Misplaced(entry.clone());
             }
+            inside.hits += 1;
+            entry.use_in(round);
             return Lookup::Hit(entry.clone());
         }
         slot.live += 1;
-        let to_watch = matches!(slot.watch, Watch::Untried);
+        let to_watch = key.can_be_watched() && matches!(slot.watch, Watch::Untried);
         Lookup::Miss(Ticket { flushes: slot.flushes.clone(), changes: slot.changes, to_watch })
     }
 
@@ -372,6 +425,18 @@ impl<F: File> Slot<F> {
             flushes: Arc::new(Flushes::new()),
             watch: Watch::Untried,
             changes: 0,
+        }
+    }
+
+    /// The stamp that a file should have still, if it is time to ask it.
+    fn is_doubtful(&self, key: &Key, now: impl Fn() -> u64) -> Option<Stamp> {
+        match self.watch {
+            Watch::Asked { stamp, at }
+                if key.can_be_watched() && now().saturating_sub(at) >= ASK_AFTER =>
+            {
+                Some(stamp)
+            }
+            _ => None,
         }
     }
 

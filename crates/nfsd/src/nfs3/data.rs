@@ -1,8 +1,10 @@
 //! READ, WRITE, COMMIT (RFC 1813, sections 3.3.6, 3.3.7 and 3.3.21).
 
 use super::files::is_dir_is_invalid;
-use super::request::{AroundFile, Detail, Done, Request};
-use crate::files::Opened;
+use super::request::{AroundFile, Detail, Done, Known, Request};
+use crate::export::Export;
+use crate::files::{Files, HeldFile};
+use crate::handle::FileHandle;
 use crate::volume::{Access, Stability};
 use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{
@@ -11,52 +13,42 @@ use holm_nfs_proto::nfs3::{
 use holm_xdr::Encoder;
 use std::io::IoSlice;
 
+impl Known<'_> {
+    /// READ of a file that the caller has open.
+    pub(super) fn read(&self, args: &ReadArgs<'_>, out: &mut Encoder) -> Option<()> {
+        let (files, volume) = (self.attended.files(), self.export.volume());
+        let file = files.known_file(self.who, volume, &self.handle, Access::Read)?;
+        // What fails is tried again in the ordinary way, which says what goes with the failure.
+        read(files, self.export, (&self.handle, &file), args, out).ok()
+    }
+}
+
 impl Request<'_> {
     pub(super) fn read(&self, args: &ReadArgs<'_>, out: &mut Encoder) -> Done<PostOpAttributes> {
         let file = self.file(Access::Read).detail(|| self.attributes())?;
-        let mut wanted = args.count.min(self.export.options().read_max);
-        if wanted > LARGE {
-            // No more memory than there is to read.
-            let attributes = file.attributes()?;
-            let left = attributes.size.saturating_sub(args.offset);
-            wanted = u32::try_from(left).map_or(wanted, |left| wanted.min(left.max(1)));
-        }
-        let mut reply = ReadReply::begin(out, wanted);
-        match file.read_at(reply.payload(), args.offset) {
-            Ok(count) => {
-                // After the read: what is said of the file is not older than its data.
-                let attributes = file.attributes().ok();
-                let ended = attributes.as_ref().is_some_and(|now| now.ends_at(args.offset, count));
-                let eof = ended || count < wanted as usize;
-                let attributes = attributes.map(|attributes| self.wire(&attributes));
-                // No more than `wanted`.
-                reply.finish(attributes, count as u32, eof);
-                Ok(())
-            }
-            Err(status) => {
-                drop(reply);
-                Err(status).detail(|| self.attributes())
-            }
-        }
+        read(self.files(), self.export, (&self.handle, &file), args, out)
+            .detail(|| self.attributes())
     }
 
     pub(super) fn write(&self, args: &WriteArgs<'_>, out: &mut Encoder) -> Done<WccData> {
         let file = self.file(Access::Write).detail(|| self.unchanged())?;
-        let around = AroundFile::begin(self, &file, file.inode());
+        let around = AroundFile::begin(self, &file);
         if args.count as usize != args.data.len() {
             return Err(Status::Inval).detail(|| around.wcc());
         }
         let most = (self.export.options().write_max as usize).min(args.data.len());
         let data = args.data.get(..most).unwrap_or_default();
         // Before the write: if others lose theirs meanwhile, this one is taken for lost too.
-        let verifier = self.attended.service.write_verifier();
+        let verifier = self.files().write_verifier();
         let stability = Stability::from(args.stable);
-        let write = || file.write_at(self.caller, &[IoSlice::new(data)], args.offset, stability);
+        let data = [IoSlice::new(data)];
         let written = match stability {
-            Stability::Unstable => write(),
+            Stability::Unstable => {
+                file.write(|file| file.write_at(self.caller, &data, args.offset, stability))
+            }
             Stability::DataSync | Stability::FileSync => {
                 let _flushes = self.export.stripes().may_flush(file.inode());
-                self.note(write())
+                self.note(file.write_at(self.caller, &data, args.offset, stability))
             }
         };
         let count = written.detail(|| around.wcc())?;
@@ -73,23 +65,18 @@ impl Request<'_> {
     /// The whole file, whatever range was asked for.
     pub(super) fn commit(&self, out: &mut Encoder) -> Done<WccData> {
         let file = self.file(Access::Write).detail(|| self.unchanged())?;
-        let around = AroundFile::begin(self, &file, file.inode());
-        let service = &self.attended.service;
-        let committed = {
-            // While somebody else may have seen a failure in our place, the verifier is not known.
-            let _alone = self.export.stripes().commit(file.inode());
-            file.commit()
-                .inspect_err(|_| service.change_write_verifier())
-                .map(|()| service.write_verifier())
-        };
-        let verifier = committed.detail(|| around.wcc())?;
+        let around = AroundFile::begin(self, &file);
+        // While somebody else may have seen a failure in our place, the verifier is not known.
+        let alone = || self.export.stripes().commit(file.inode());
+        let verifier = self.files().commit(&file, alone).detail(|| around.wcc())?;
         out.put(&Outcome::<_, ()>::Ok(CommitOk { file_wcc: around.wcc(), verifier }));
         Ok(())
     }
 
-    fn file(&self, access: Access) -> Result<Opened> {
-        let files = self.attended.service.files();
-        files.open(self.caller, self.volume(), &self.handle, access).map_err(is_dir_is_invalid)
+    fn file(&self, access: Access) -> Result<HeldFile<'_>> {
+        self.files()
+            .file(self.caller, self.volume(), &self.handle, access)
+            .map_err(is_dir_is_invalid)
     }
 
     /// The attributes of an object that could not be opened as a file.
@@ -100,6 +87,37 @@ impl Request<'_> {
     fn unchanged(&self) -> WccData {
         WccData { before: None, after: self.attributes() }
     }
+}
+
+/// Reads from a file straight into the reply.
+fn read(
+    files: Files<'_>,
+    export: &Export,
+    (handle, file): (&FileHandle, &HeldFile<'_>),
+    args: &ReadArgs<'_>,
+    out: &mut Encoder,
+) -> Result<()> {
+    let mut wanted = args.count.min(export.options().read_max);
+    if wanted > LARGE {
+        // No more memory than there is to read.
+        let left = file.attributes()?.size.saturating_sub(args.offset);
+        wanted = u32::try_from(left).map_or(wanted, |left| wanted.min(left.max(1)));
+    }
+    let mut reply = ReadReply::begin(out, wanted);
+    let count = file.read_at(reply.payload(), args.offset)?;
+    // After the read: what is said of the file is not older than its data.
+    let attributes = file.attributes();
+    if attributes == Err(Status::Stale) {
+        // Removed. We keep it from being gone.
+        files.changed(handle);
+        return Err(Status::Stale);
+    }
+    let attributes = attributes.ok();
+    let ended = attributes.as_ref().is_some_and(|now| now.ends_at(args.offset, count));
+    let eof = ended || count < wanted as usize;
+    // No more than `wanted`.
+    reply.finish(attributes.map(|now| export.attributes(&now)), count as u32, eof);
+    Ok(())
 }
 
 /// Reads of more than this take memory for what there is, not for what is asked for.

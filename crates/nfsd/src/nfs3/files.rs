@@ -1,14 +1,28 @@
 //! GETATTR, SETATTR, LOOKUP, ACCESS, READLINK (RFC 1813, sections 3.3.1 to 3.3.5).
 
-use super::request::{Detail, Done, Request, opaque};
-use crate::Status;
+use super::request::{Detail, Done, Known, Request, opaque};
+use crate::attributes::Attributes;
+use crate::files::HeldNode;
+use crate::handle::FileHandle;
 use crate::name::Component;
 use crate::volume::Rights;
+use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{
     AccessArgs, AccessOk, GetAttrOk, LookupArgs, LookupOk, Outcome, Path, PostOpAttributes,
     ReadLinkOk, SetAttrArgs, WccData,
 };
 use holm_xdr::Encoder;
+
+impl Known<'_> {
+    /// GETATTR of an object that is in the cache.
+    pub(super) fn getattr(&self, out: &mut Encoder) -> Option<()> {
+        let known = self.attended.files().known_node(self.export.volume(), &self.handle)?;
+        let (_, attributes) = known.ok()?;
+        let attributes = self.export.attributes(&attributes);
+        out.put(&Outcome::<_, ()>::Ok(GetAttrOk { attributes }));
+        Some(())
+    }
+}
 
 impl Request<'_> {
     pub(super) fn getattr(&self, out: &mut Encoder) -> Done<()> {
@@ -21,7 +35,7 @@ impl Request<'_> {
         let around = self.begin()?;
         let change = (&args.new_attributes).into();
         let set = {
-            let _flushes = self.export.stripes().may_flush(around.inode);
+            let _flushes = self.export.stripes().may_flush(around.node.inode());
             let guard = args.guard.map(Into::into);
             self.note(self.volume().set_attributes(self.caller, &around.node, &change, guard))
         };
@@ -39,16 +53,37 @@ impl Request<'_> {
         let (dir, attributes) = self.open()?;
         // From before the look-up: a client may only take the directory for older than it is.
         let dir_attributes = Some(self.wire(&attributes));
-        let (node, attributes) = Component::parse(&args.what.name)
-            .and_then(|name| self.volume().lookup(self.caller, &dir, name))
+        let (handle, attributes) = Component::parse(&args.what.name)
+            .and_then(|name| self.find(&dir, name))
             .detail(|| dir_attributes)?;
-        let handle = self.seal(node.id());
         out.put(&Outcome::<_, ()>::Ok(LookupOk {
             object: opaque(&handle),
             object_attributes: Some(self.wire(&attributes)),
             dir_attributes,
         }));
         Ok(())
+    }
+
+    /// What has a name: its handle and attributes.
+    ///
+    /// A handle that the kernel gives for the name is of what had the name at that moment, and the
+    /// attributes that are given with it come from an open object with that very handle. So nothing
+    /// is lost if the name changes hands in between, and nothing is opened if the object is known.
+    fn find(&self, dir: &HeldNode<'_>, name: Component<'_>) -> Result<(FileHandle, Attributes)> {
+        let files = self.files();
+        if files.are_kept()
+            && let Component::Entry(name) = name
+            && let Some(id) = self.volume().identify(self.caller, dir, name)?
+        {
+            let handle = self.seal(&id);
+            if let Some(attributes) = files.known_entry(dir, self.volume(), &handle) {
+                return Ok((handle, attributes));
+            }
+        }
+        let (node, attributes) = self.volume().lookup(self.caller, dir, name)?;
+        let handle = self.seal(node.id());
+        files.keep_entry(dir, self.volume(), &handle, node, &attributes);
+        Ok((handle, attributes))
     }
 
     pub(super) fn access(

@@ -29,7 +29,7 @@ use holm_nfs_proto::nfs3::{Call as Nfs, Outcome, PROGRAM, Procedure, VERSION};
 use holm_sunrpc::duplicates::{Seen, Ticket};
 use holm_sunrpc::{Answer, Call, Program, Refusal};
 use holm_xdr::{Encode, Encoder};
-use request::{Done, Failure, Request};
+use request::{Done, Failure, Known, Request};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -87,12 +87,20 @@ fn serve<B: Blocking>(
     let mut on = On { scope, call, name, out };
     match arguments {
         Nfs::Null => None,
-        Nfs::GetAttr(args) => on.object(&args.object, |request, out| request.getattr(out)),
+        Nfs::GetAttr(args) => on.known_object(
+            &args.object,
+            |known, out| known.getattr(out),
+            |request, out| request.getattr(out),
+        ),
         Nfs::SetAttr(args) => on.object(&args.object, |request, out| request.setattr(args, out)),
         Nfs::Lookup(args) => on.object(&args.what.dir, |request, out| request.lookup(args, out)),
         Nfs::Access(args) => on.object(&args.object, |request, out| request.access(args, out)),
         Nfs::ReadLink(args) => on.object(&args.symlink, |request, out| request.readlink(out)),
-        Nfs::Read(args) => on.object(&args.file, |request, out| request.read(args, out)),
+        Nfs::Read(args) => on.known_object(
+            &args.file,
+            |known, out| known.read(args, out),
+            |request, out| request.read(args, out),
+        ),
         Nfs::Write(args) => on.object(&args.file, |request, out| request.write(args, out)),
         Nfs::Create(args) => on.object(&args.place.dir, |request, out| request.create(args, out)),
         Nfs::MkDir(args) => on.object(&args.place.dir, |request, out| request.mkdir(args, out)),
@@ -128,10 +136,27 @@ impl<B: Blocking> On<'_, '_, B> {
         sent: &[u8],
         work: impl FnOnce(&Request<'_>, &mut Encoder) -> Done<F>,
     ) -> Option<Status> {
+        self.known_object(sent, |_, _| None, work)
+    }
+
+    /// The same, where `known` can often do without being the caller: if the object is open already.
+    fn known_object<F: Default + Encode>(
+        &mut self,
+        sent: &[u8],
+        known: impl FnOnce(&Known<'_>, &mut Encoder) -> Option<()>,
+        work: impl FnOnce(&Request<'_>, &mut Encoder) -> Done<F>,
+    ) -> Option<Status> {
         let Self { scope, call, name, out } = self;
         let start = out.len();
         let attended = scope.attended;
         let done = attended.admit(sent).map_err(Failure::from).and_then(|(handle, export)| {
+            let done = scope.run_as_anybody(name, export, &handle, &call.credential, |who| {
+                known(&Known { attended, export, handle, who }, out)
+            });
+            if done.is_some() {
+                return Ok(());
+            }
+            out.truncate(start);
             scope.run(name, export, Some(&handle), &call.credential, |caller: &Caller<'_>| {
                 work(&Request { attended, export, handle, caller }, out)
             })?

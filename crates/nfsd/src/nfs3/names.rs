@@ -4,6 +4,8 @@
 use super::files::is_dir_is_invalid;
 use super::request::{Around, Detail, Done, Request, opaque};
 use crate::attributes::SetAttributes;
+use crate::files::HeldNode;
+use crate::handle::FileHandle;
 use crate::name::{Component, Name};
 use crate::volume::{Create, Made, Node, Special};
 use crate::{Result, Status};
@@ -60,7 +62,10 @@ impl Request<'_> {
     pub(super) fn remove(&self, args: &RemoveArgs<'_>, out: &mut Encoder) -> Done<WccData> {
         self.take_away(out, |dir| {
             let name = Component::parse(&args.object.name)?.to_change()?;
-            self.volume().remove(self.caller, dir, name)
+            let removed = self.identify(dir, name);
+            self.volume().remove(self.caller, dir, name)?;
+            self.has_lost_a_name(removed);
+            Ok(())
         })
     }
 
@@ -71,7 +76,10 @@ impl Request<'_> {
                 Component::Parent => return Err(Status::Exist),
                 name => name.to_change()?,
             };
-            self.volume().remove_directory(self.caller, dir, name)
+            let removed = self.identify(dir, name);
+            self.volume().remove_directory(self.caller, dir, name)?;
+            self.has_lost_a_name(removed);
+            Ok(())
         })
     }
 
@@ -82,7 +90,10 @@ impl Request<'_> {
         let wcc = || RenameWcc { from_dir_wcc: from.wcc(), to_dir_wcc: to.wcc_beside(&from) };
         let renamed = entry(&args.from).and_then(|old| {
             let new = entry(&args.to)?;
-            self.volume().rename(self.caller, (&from.node, old), (&to.node, new))
+            let replaced = self.identify(&to.node, new);
+            self.volume().rename(self.caller, (&from.node, old), (&to.node, new))?;
+            self.has_lost_a_name(replaced);
+            Ok(())
         });
         self.note(renamed).detail(wcc)?;
         out.put(&Outcome::<_, ()>::Ok(wcc()));
@@ -93,8 +104,7 @@ impl Request<'_> {
         let (node, attributes) = self.open()?;
         let only_file =
             || LinkWcc { file_attributes: Some(self.wire(&attributes)), ..LinkWcc::default() };
-        let (dir, dir_attributes) = self.open_other(&args.link).detail(only_file)?;
-        let dir = self.around(dir, dir_attributes.inode);
+        let dir = self.around(self.open_other(&args.link).detail(only_file)?);
         let wcc = || LinkWcc { file_attributes: self.post(&node), link_dir_wcc: dir.wcc() };
         let linked = Component::parse(&args.link.name)
             .and_then(Component::to_create)
@@ -118,6 +128,10 @@ impl Request<'_> {
             .and_then(|name| make(&dir.node, name));
         let made = self.note(made).detail(|| dir.wcc())?;
         let handle = self.seal(made.node.id());
+        if made.file.is_none() {
+            // A new file is open for writing here, which is not to last.
+            self.files().keep_entry(&dir.node, self.volume(), &handle, made.node, &made.attributes);
+        }
         out.put(&Outcome::<_, ()>::Ok(CreateOk {
             object: Some(opaque(&handle)),
             object_attributes: Some(self.wire(&made.attributes)),
@@ -138,18 +152,34 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// The handle of an entry that is about to lose its name. If somebody else is faster and it is
+    /// another one that loses it, nothing is lost: this one is opened anew when it is needed, and
+    /// that one's space comes back when the cache hears of it otherwise.
+    fn identify(&self, dir: &Node, name: Name<'_>) -> Option<FileHandle> {
+        if !self.files().are_kept() {
+            return None;
+        }
+        let id = self.volume().identify(self.caller, dir, name).ok()??;
+        Some(self.seal(&id))
+    }
+
+    fn has_lost_a_name(&self, object: Option<FileHandle>) {
+        if let Some(handle) = object {
+            self.files().changed(&handle);
+        }
+    }
+
     fn other_directory(&self, place: &DirOpArgs<'_>, first: &Around<'_>) -> Result<Around<'_>> {
-        let (node, attributes) = self.open_other(place)?;
-        Ok(self.around_another(node, attributes.inode, first))
+        Ok(self.around_another(self.open_other(place)?, first))
     }
 
     /// Opens the second directory of a call, which has to be of the same export.
-    fn open_other(&self, place: &DirOpArgs<'_>) -> Result<(Node, crate::attributes::Attributes)> {
+    fn open_other(&self, place: &DirOpArgs<'_>) -> Result<HeldNode<'_>> {
         let (handle, export) = self.attended.admit(&place.dir)?;
         if export.id() != self.export.id() {
             return Err(Status::XDev);
         }
-        self.volume().open(self.caller, handle.node())
+        self.files().node(self.caller, self.volume(), &handle).map(|(node, _)| node)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::attributes::Attributes;
 use crate::export::Export;
+use crate::files::{Files, HeldNode};
 use crate::handle::{FileHandle, NodeId};
-use crate::identity::Caller;
+use crate::identity::{Caller, Credentials};
 use crate::service::Attended;
 use crate::stripes::Change;
 use crate::volume::{Node, OpenFile, Volume};
@@ -18,6 +19,15 @@ pub(super) struct Request<'r> {
     /// The object that the arguments begin with.
     pub(super) handle: FileHandle,
     pub(super) caller: &'r Caller<'r>,
+}
+
+/// A call that was let in, and may be answered from what is open already, by whoever the thread is.
+pub(super) struct Known<'r> {
+    pub(super) attended: &'r Attended,
+    pub(super) export: &'r Export,
+    pub(super) handle: FileHandle,
+    /// Who asks, after squashing.
+    pub(super) who: &'r Credentials,
 }
 
 /// How a procedure ends: with its result encoded, or a failure.
@@ -52,9 +62,14 @@ impl Request<'_> {
         self.export.volume()
     }
 
+    /// Where objects come from.
+    pub(super) fn files(&self) -> Files<'_> {
+        self.attended.files()
+    }
+
     /// Opens the object.
-    pub(super) fn open(&self) -> Result<(Node, Attributes)> {
-        self.volume().open(self.caller, self.handle.node())
+    pub(super) fn open(&self) -> Result<(HeldNode<'_>, Attributes)> {
+        self.files().node(self.caller, self.volume(), &self.handle)
     }
 
     pub(super) fn seal(&self, node: &NodeId) -> FileHandle {
@@ -73,33 +88,37 @@ impl Request<'_> {
 
     /// Opens the object in order to change it, or what is in it.
     pub(super) fn begin(&self) -> Result<Around<'_>> {
-        let (node, attributes) = self.open()?;
-        Ok(self.around(node, attributes.inode))
+        let (node, _) = self.open()?;
+        Ok(self.around(node))
     }
 
     /// Looks at an object before it is changed.
-    pub(super) fn around(&self, node: Node, inode: u64) -> Around<'_> {
-        let change = Some(self.export.stripes().change(inode));
+    pub(super) fn around<'r>(&'r self, node: HeldNode<'r>) -> Around<'r> {
+        let change = Some(self.export.stripes().change(node.inode()));
         // After the change has begun: before, it could have been changed by another.
         let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
-        Around { request: self, node, inode, before, change }
+        Around { request: self, node, before, change }
     }
 
     /// As [`around`](Self::around), for a second object of one call that shares a stripe with the
     /// first.
-    pub(super) fn around_another(&self, node: Node, inode: u64, first: &Around<'_>) -> Around<'_> {
-        if !self.export.stripes().is_same(inode, first.inode) {
-            return self.around(node, inode);
+    pub(super) fn around_another<'r>(
+        &'r self,
+        node: HeldNode<'r>,
+        first: &Around<'_>,
+    ) -> Around<'r> {
+        if !self.export.stripes().is_same(node.inode(), first.node.inode()) {
+            return self.around(node);
         }
         let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
-        Around { request: self, node, inode, before, change: None }
+        Around { request: self, node, before, change: None }
     }
 
     /// Something that may have flushed a file failed: writes of others may have been lost with it,
     /// and whoever flushes next is not told.
     pub(super) fn note<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(Status::Io | Status::NoSpc | Status::DQuot) = result {
-            self.attended.service.change_write_verifier();
+            self.files().change_write_verifier();
         }
         result
     }
@@ -108,8 +127,7 @@ impl Request<'_> {
 /// An object that is being changed, with what it was before.
 pub(super) struct Around<'r> {
     request: &'r Request<'r>,
-    pub(super) node: Node,
-    pub(super) inode: u64,
+    pub(super) node: HeldNode<'r>,
     before: PostOpAttributes,
     /// None: that of another object stands for it.
     change: Option<Change<'r>>,
@@ -143,8 +161,8 @@ pub(super) struct AroundFile<'r> {
 }
 
 impl<'r> AroundFile<'r> {
-    pub(super) fn begin(request: &'r Request<'r>, file: &'r OpenFile, inode: u64) -> Self {
-        let change = request.export.stripes().change(inode);
+    pub(super) fn begin(request: &'r Request<'r>, file: &'r OpenFile) -> Self {
+        let change = request.export.stripes().change(file.inode());
         let before = file.attributes().ok().map(|attributes| request.wire(&attributes));
         Self { request, file, before, change }
     }

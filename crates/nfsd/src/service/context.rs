@@ -1,7 +1,9 @@
 //! What belongs to a thread that serves calls.
 
 use super::{Peer, Service};
+use crate::cache::{Object, Within};
 use crate::export::{Export, ExportTable};
+use crate::files::Files;
 use crate::handle::FileHandle;
 use crate::identity::{Caller, Credentials, IdentityError, Privileges, Session};
 use crate::{Result, Status};
@@ -59,6 +61,8 @@ pub(crate) struct Attended {
     exports: Arc<ExportTable>,
     /// When they were current.
     replaced: u64,
+    /// The namespace with its cache, left last.
+    within: Option<Within<Object>>,
 }
 
 impl<B: Blocking> Context<B> {
@@ -82,11 +86,32 @@ impl<B: Blocking> Context<B> {
         peer: Peer,
         work: impl FnOnce(&mut Self) -> R,
     ) -> R {
+        self.attend_in(None, service, peer, work)
+    }
+
+    /// The same within a namespace, whose cache keeps files open from one call to the next.
+    pub fn attend_within<R>(
+        &mut self,
+        within: Within<Object>,
+        service: &Arc<Service>,
+        peer: Peer,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.attend_in(Some(within), service, peer, work)
+    }
+
+    fn attend_in<R>(
+        &mut self,
+        within: Option<Within<Object>>,
+        service: &Arc<Service>,
+        peer: Peer,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> R {
         // The number first: exports that are newer than it are looked up once more.
         let replaced = service.replaced();
         let exports = service.exports();
-        let before =
-            self.attended.replace(Attended { service: service.clone(), peer, exports, replaced });
+        let attended = Attended { service: service.clone(), peer, exports, replaced, within };
+        let before = self.attended.replace(attended);
         let leaving = Leaving { context: self, before };
         work(leaving.context)
     }
@@ -127,6 +152,11 @@ impl Attended {
     /// What the service exports.
     pub(crate) fn exports(&self) -> &ExportTable {
         &self.exports
+    }
+
+    /// Where objects come from.
+    pub(crate) fn files(&self) -> Files<'_> {
+        Files::new(&self.service, self.within.as_deref())
     }
 
     /// Whether the service has anything for the peer at all. To others it says nothing.
@@ -186,12 +216,33 @@ impl<B: Blocking> Scope<'_, B> {
         credential: &Credential<'_>,
         work: impl FnOnce(&Caller<'_>) -> T,
     ) -> Result<T> {
-        let squash = &export.options().squash;
-        let caller = match credential {
-            Credential::None => squash.anonymous(),
-            Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
-        };
+        let caller = squashed(export, credential);
         let operation = Operation { procedure, export, object, peer: &self.attended.peer };
         self.blocking.may_block(&operation, || self.session.run_as(&caller, work))
+    }
+
+    /// Runs `work`, for which it does not matter who the thread is: on objects that are open. It is
+    /// told who the caller is.
+    pub(crate) fn run_as_anybody<T>(
+        &mut self,
+        procedure: &'static str,
+        export: &Export,
+        object: &FileHandle,
+        credential: &Credential<'_>,
+        work: impl FnOnce(&Credentials) -> T,
+    ) -> T {
+        let caller = self.session.effective(&squashed(export, credential));
+        let object = Some(object);
+        let operation = Operation { procedure, export, object, peer: &self.attended.peer };
+        self.blocking.may_block(&operation, || work(&caller))
+    }
+}
+
+/// Who the caller is on an export.
+fn squashed(export: &Export, credential: &Credential<'_>) -> Credentials {
+    let squash = &export.options().squash;
+    match credential {
+        Credential::None => squash.anonymous(),
+        Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
     }
 }

@@ -58,7 +58,6 @@ pub use context::{Blocking, Context, Inline, Operation};
 pub use peer::{Listening, Peer, Transport};
 
 use crate::export::ExportTable;
-use crate::files::Files;
 use crate::handle::HandleKey;
 use crate::mount::MountList;
 use crate::{Result, Status};
@@ -85,7 +84,6 @@ pub struct Service {
     verifier: AtomicU64,
     duplicates: Mutex<DuplicateCache<IpAddr>>,
     mounted: Mutex<MountList>,
-    files: Files,
 }
 
 impl Service {
@@ -109,7 +107,6 @@ impl Service {
             verifier: AtomicU64::new(u64::from_ne_bytes(verifier)),
             duplicates: Mutex::new(DuplicateCache::new(limits.duplicates)),
             mounted: Mutex::default(),
-            files: Files::default(),
         }))
     }
 
@@ -145,7 +142,7 @@ impl Service {
     }
 
     /// What tells clients whether writes without a commit may have been lost since (RFC 1813:
-    /// `writeverf3`).
+    /// `writeverf3`), where there is no cache: a [cache](crate::cache::Cache) has its own.
     pub fn write_verifier(&self) -> [u8; 8] {
         self.verifier.load(Ordering::SeqCst).to_be_bytes()
     }
@@ -170,9 +167,5 @@ impl Service {
 
     pub(crate) fn mount_list(&self) -> MutexGuard<'_, MountList> {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn files(&self) -> &Files {
-        &self.files
     }
 }

@@ -4,6 +4,7 @@ use super::{Found, Store};
 use crate::attributes::Kind;
 use crate::beneath::{Mounts, Place, Root};
 use crate::handle::{MAX_NODE, NodeId, StoreKind};
+use crate::name::Name;
 use crate::sys::{self, HANDLE_CONNECTABLE, KernelHandle, TYPE_CONNECTED};
 use crate::{Result, Status};
 use rustix::io::Errno;
@@ -153,6 +154,24 @@ impl Store for KernelStore {
 
     fn encode(&self, found: &Found<'_>) -> Result<NodeId> {
         self.encode_one(found.object, found.kind)
+    }
+
+    fn encode_entry(&self, dir: BorrowedFd<'_>, name: Name<'_>) -> Result<Option<NodeId>> {
+        // For a directory the kernel leaves the parent out by itself.
+        let with_parent = self.check == Check::ParentInHandle;
+        let flags = if with_parent { HANDLE_CONNECTABLE } else { 0 };
+        match sys::entry_to_handle(dir, name.as_bytes(), flags) {
+            Ok((handle, mount)) if mount == self.root.place().mount => Ok(node_of(&handle)),
+            // Another file system is mounted there.
+            Ok(_) | Err(Errno::OVERFLOW | Errno::OPNOTSUPP | Errno::INVAL | Errno::XDEV) => {
+                Ok(None)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn may_lose_objects(&self) -> bool {
+        self.check != Check::WholeFileSystem
     }
 
     fn encode_above(&self, dir: BorrowedFd<'_>) -> Result<NodeId> {

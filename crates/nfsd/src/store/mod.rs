@@ -66,6 +66,16 @@ pub trait Store: Debug + Send + Sync {
         found.iter().map(|found| self.encode(found)).collect()
     }
 
+    /// The node of an entry of a directory, without opening it: of what has the name at this moment.
+    /// Made as the caller. `None` if that has to be [found out otherwise](Self::encode).
+    ///
+    /// # Errors
+    ///
+    /// [`NoEnt`](crate::Status::NoEnt), [`Acces`](crate::Status::Acces): what looking it up gives.
+    fn encode_entry(&self, _dir: BorrowedFd<'_>, _name: Name<'_>) -> Result<Option<NodeId>> {
+        Ok(None)
+    }
+
     /// The node of a directory that was not found by name, but above one that was.
     ///
     /// # Errors
@@ -80,6 +90,12 @@ pub trait Store: Debug + Send + Sync {
     /// [`Stale`](crate::Status::Stale) if it is gone, or not beneath the root;
     /// [`BadHandle`](crate::Status::BadHandle) if no such store ever gave the node.
     fn open(&self, node: &NodeId) -> Result<OwnedFd>;
+
+    /// Whether an object that was opened may later not be found any more though it exists, because it
+    /// was moved, by itself or with a directory above it.
+    fn may_lose_objects(&self) -> bool {
+        true
+    }
 
     /// Whether [`will_move`](Self::will_move) and [`removed`](Self::removed) do anything.
     fn follows_names(&self) -> bool {

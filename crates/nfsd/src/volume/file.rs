@@ -9,7 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A regular file, open for reading or writing.
 #[derive(Debug)]
-pub struct OpenFile(OwnedFd);
+pub struct OpenFile {
+    file: OwnedFd,
+    inode: u64,
+}
 
 /// What must have happened to written data before the write is answered (RFC 1813: `stable_how`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,13 +35,18 @@ pub enum Waiting {
 }
 
 impl OpenFile {
-    pub(crate) fn new(file: OwnedFd) -> Self {
-        Self(file)
+    pub(crate) fn new(file: OwnedFd, inode: u64) -> Self {
+        Self { file, inode }
+    }
+
+    /// The number of the file in its file system.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// The descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 
     /// Its attributes now.
@@ -81,7 +89,7 @@ impl OpenFile {
         let mut buffers = buffers;
         let mut done = 0;
         loop {
-            let read = match rustix::io::preadv2(&self.0, buffers, offset + done as u64, flags) {
+            let read = match rustix::io::preadv2(&self.file, buffers, offset + done as u64, flags) {
                 Err(Errno::INTR) => continue,
                 Err(_) if done > 0 => return Ok(done),
                 read => read?,
@@ -119,7 +127,7 @@ impl OpenFile {
             Stability::FileSync => ReadWriteFlags::DSYNC | ReadWriteFlags::SYNC,
         };
         let write = |flags| loop {
-            match rustix::io::pwritev2(&self.0, buffers, offset, flags) {
+            match rustix::io::pwritev2(&self.file, buffers, offset, flags) {
                 Err(Errno::INTR) => {}
                 result => return result,
             }
@@ -147,8 +155,8 @@ impl OpenFile {
     fn flush(&self, stability: Stability) -> Result<()> {
         match stability {
             Stability::Unstable => {}
-            Stability::DataSync => rustix::fs::fdatasync(&self.0)?,
-            Stability::FileSync => rustix::fs::fsync(&self.0)?,
+            Stability::DataSync => rustix::fs::fdatasync(&self.file)?,
+            Stability::FileSync => rustix::fs::fsync(&self.file)?,
         }
         Ok(())
     }

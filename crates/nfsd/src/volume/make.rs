@@ -206,8 +206,9 @@ impl Volume {
     ) -> Result<Made> {
         let object = file.try_clone().map_err(|_| Status::Jukebox)?;
         let id = self.name(caller, dir, name, object.as_fd(), Kind::Regular)?;
-        let node = Node { volume: self.number, id, object, kind: Kind::Regular };
-        let file = OpenFile::new(file);
+        let inode = Attributes::of(object.as_fd())?.inode;
+        let node = self.node(id, object, Kind::Regular, inode);
+        let file = OpenFile::new(file, inode);
 
         // The mode it has; a new owner costs set-uid and set-gid, which are then set again.
         let owned = new.uid.is_some() || new.gid.is_some();

@@ -64,6 +64,7 @@ pub struct Node {
     id: NodeId,
     object: OwnedFd,
     kind: Kind,
+    inode: u64,
 }
 
 /// What a file is opened for.
@@ -121,7 +122,8 @@ impl Volume {
     /// [`Status::Jukebox`] if the process has no descriptor left.
     pub fn root(&self) -> Result<Node> {
         let object = self.root.directory().try_clone_to_owned().map_err(|_| Status::Jukebox)?;
-        Ok(Node { volume: self.number, id: self.store.root_node(), object, kind: Kind::Directory })
+        let inode = self.root.place().inode;
+        Ok(self.node(self.store.root_node(), object, Kind::Directory, inode))
     }
 
     /// Opens the object that a handle names, and says what its attributes are.
@@ -136,8 +138,7 @@ impl Volume {
             // Removed, and still open somewhere.
             return Err(Status::Stale);
         }
-        let kind = attributes.kind;
-        Ok((Node { volume: self.number, id: *node, object, kind }, attributes))
+        Ok((self.node(*node, object, attributes.kind, attributes.inode), attributes))
     }
 
     /// Looks a name up (RFC 1813, section 3.3.3). Of a symbolic link, it gives the link.
@@ -160,10 +161,7 @@ impl Volume {
                 check_access(dir, rustix::fs::Access::EXEC_OK)?;
                 let object = dir.object.try_clone().map_err(|_| Status::Jukebox)?;
                 let attributes = Attributes::of(object.as_fd())?;
-                Ok((
-                    Node { volume: self.number, id: dir.id, object, kind: Kind::Directory },
-                    attributes,
-                ))
+                Ok((self.node(dir.id, object, Kind::Directory, attributes.inode), attributes))
             }
             Component::Parent => self.above(caller, dir),
         }
@@ -260,9 +258,7 @@ impl Volume {
             Kind::Directory => return Err(Status::IsDir),
             _ => return Err(Status::Inval),
         }
-        if access != Access::Read {
-            self.must_be_writable()?;
-        }
+        self.must_allow(access)?;
         let flags = match access {
             Access::Read => OFlags::RDONLY,
             Access::Write => OFlags::WRONLY,
@@ -274,7 +270,7 @@ impl Volume {
             }
             opened => opened,
         };
-        Ok(OpenFile::new(opened?))
+        Ok(OpenFile::new(opened?, node.inode))
     }
 
     /// Opens a directory for listing.
@@ -296,7 +292,7 @@ impl Volume {
             .parent(dir.fd(), |above| caller.as_server(|| self.root.contains(above))?)?;
         let attributes = Attributes::of(object.as_fd())?;
         let id = caller.as_server(|| self.node_of_directory(object.as_fd()))??;
-        Ok((Node { volume: self.number, id, object, kind: Kind::Directory }, attributes))
+        Ok((self.node(id, object, Kind::Directory, attributes.inode), attributes))
     }
 
     /// The node of a directory that was not found by name, but above another.
@@ -311,7 +307,7 @@ impl Volume {
         let object = self.root.entry(dir.fd(), name)?;
         let attributes = Attributes::of(object.as_fd())?;
         let id = self.name(caller, dir, name, object.as_fd(), attributes.kind)?;
-        Ok((Node { volume: self.number, id, object, kind: attributes.kind }, attributes))
+        Ok((self.node(id, object, attributes.kind, attributes.inode), attributes))
     }
 
     fn describe_some(
@@ -365,6 +361,41 @@ impl Volume {
         let by_execution =
             access == Access::Read && check_access(node, rustix::fs::Access::EXEC_OK).is_ok();
         Ok(attributes.uid == caller.credentials().uid() || by_execution)
+    }
+
+    /// Tells it from every other volume of the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether an object that was found can be moved to where it is not to be found any more.
+    pub(crate) fn may_lose_objects(&self) -> bool {
+        self.store.may_lose_objects()
+    }
+
+    /// Refuses to open a file for what the export does not allow.
+    pub(crate) fn must_allow(&self, access: Access) -> Result<()> {
+        if access == Access::Read { Ok(()) } else { self.must_be_writable() }
+    }
+
+    /// What names an entry of a directory, without opening it: of what has the name at this moment.
+    /// `None` if it has to be [looked up](Self::lookup) to know that.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`lookup`](Self::lookup).
+    pub(crate) fn identify(
+        &self,
+        _: &Caller<'_>,
+        dir: &Node,
+        name: Name<'_>,
+    ) -> Result<Option<NodeId>> {
+        dir.must_be_directory()?;
+        self.store.encode_entry(dir.fd(), name)
+    }
+
+    fn node(&self, id: NodeId, object: OwnedFd, kind: Kind, inode: u64) -> Node {
+        Node { volume: self.number, id, object, kind, inode }
     }
 
     fn must_be_writable(&self) -> Result<()> {
@@ -425,6 +456,11 @@ impl Node {
     /// What it is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The number of the object in its file system.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// The descriptor, `O_PATH`.

@@ -5,7 +5,7 @@ use crate::world::*;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
 use holm_nfsd::Status;
-use holm_nfsd::cache::{Caches, Clock, IDLE_ROUNDS, Job, Limits, Watcher, Within, Worker};
+use holm_nfsd::cache::{Caches, Clock, IDLE_ROUNDS, Job, Limits, Object, Watcher, Within, Worker};
 use holm_nfsd::handle::FileHandle;
 use holm_nfsd::identity::{Credentials, Privileges, Session};
 use holm_nfsd::volume::{Access, OpenFile, Stability, Volume};
@@ -42,7 +42,7 @@ impl Jobs {
 
 /// A namespace with a cache, and one export.
 struct Tenant {
-    caches: Caches<OpenFile>,
+    caches: Caches<Object>,
     registry: Registry,
     ns: Namespace,
     volume: Volume,
@@ -64,7 +64,7 @@ impl Tenant {
         Self { caches, registry, ns, volume: volume(directory), jobs, clock }
     }
 
-    fn within(&self) -> Within<OpenFile> {
+    fn within(&self) -> Within<Object> {
         Within::enter(&self.ns).unwrap()
     }
 
@@ -300,7 +300,7 @@ fn one_namespace_stops_watching_and_the_other_goes_on() {
         let handle = tenant.handle("file");
         let other = tenant.registry.create("green").unwrap();
         tenant.read(&handle).unwrap();
-        let within = Within::<OpenFile>::enter(&other).unwrap();
+        let within = Within::<Object>::enter(&other).unwrap();
         acting_as(1001, |caller| {
             drop(within.open_file(caller, &tenant.volume, &handle, Access::Read).unwrap());
         });
@@ -456,7 +456,7 @@ fn a_storm_of_opens_keeps_to_the_limit() {
                         tenant.volume.open(caller, handles[file].node()).unwrap();
                     let file = tenant.volume.open_file(caller, &node, Access::Read)?;
                     let stamp = (&attributes).into();
-                    Ok(holm_nfsd::cache::Opened { file, stamp })
+                    Ok(holm_nfsd::cache::Opened { file: Object::File(file), stamp })
                 })
             })
         };
