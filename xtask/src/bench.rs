@@ -4,6 +4,8 @@ use crate::cargo::{cargo, output, root, run as run_command};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -22,21 +24,83 @@ enum What {
         #[arg(long, conflicts_with = "json")]
         write: bool,
     },
+    /// holm, NFS-Ganesha, cargo-nfs3-server and the server that does the least, in turns
+    Nfs(Nfs),
+}
+
+#[derive(clap::Args)]
+struct Nfs {
+    /// Print JSON in place of tables
+    #[arg(long)]
+    json: bool,
+    /// Put the tables into docs/benchmarks.md
+    #[arg(long, conflicts_with = "json")]
+    write: bool,
+    /// These cases only: a part of their names, or `churn`, `neighbours`, `start`
+    #[arg(long = "case", value_name = "NAME")]
+    cases: Vec<String>,
+    /// Rounds, in which the servers take turns; what is shown are medians
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each server is measured in each round
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// On which file system the servers get their directories; by default that of `target`
+    #[arg(long)]
+    directory: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let What::Core { json, write } = arguments.what;
-    let mut call =
-        vec!["bench", "--quiet", "--locked", "-p", "holm-netns", "--bench", "core", "--"];
-    if json {
-        call.push("--json");
+    match &arguments.what {
+        What::Core { json, write } => {
+            let mut call =
+                vec!["bench", "--quiet", "--locked", "-p", "holm-netns", "--bench", "core", "--"];
+            if *json {
+                call.push("--json");
+            }
+            show_or_write("core", cargo(call), *write)
+        }
+        What::Nfs(nfs) => {
+            let packages = ["-p", "holm", "-p", "holm-nfsload"];
+            run_command(cargo(
+                ["build", "--quiet", "--release", "--locked"].iter().chain(&packages).copied(),
+            ))?;
+            show_or_write("nfs", nfs.figures(), nfs.write)
+        }
     }
+}
+
+impl Nfs {
+    fn figures(&self) -> Command {
+        let release = root().join("target/release");
+        let mut call = Command::new(release.join("holm-nfsload"));
+        call.arg("figures").arg(release.join("holm"));
+        call.arg("--install-root").arg(root().join("target/peers"));
+        call.args(["--rounds", &self.rounds.to_string()]);
+        call.args(["--seconds", &self.seconds.to_string(), "--warm-up", "0.5"]);
+        for case in &self.cases {
+            call.args(["--case", case]);
+        }
+        if let Some(directory) = &self.directory {
+            call.arg("--directory").arg(directory);
+        } else {
+            call.arg("--directory").arg(root().join("target"));
+        }
+        if self.json {
+            call.arg("--json");
+        }
+        call
+    }
+}
+
+/// Runs a benchmark, which prints its table; and puts it into the page if that is asked for.
+fn show_or_write(section: &str, call: Command, write: bool) -> Result<()> {
     if !write {
-        return run_command(cargo(call));
+        return run_command(call);
     }
-    let table = output(cargo(call))?;
+    let table = output(call)?;
     print!("{table}");
-    write_section("core", &table)
+    write_section(section, &table)
 }
 
 /// Puts `text` between the marks of `section` in docs/benchmarks.md.

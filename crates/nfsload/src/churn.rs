@@ -117,6 +117,19 @@ pub struct StartUp {
     pub memory_kib: Option<u64>,
 }
 
+impl StartUp {
+    pub(crate) fn new(mut times: Vec<Duration>, last: Process) -> Self {
+        times.sort();
+        let at = |place: usize| times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3);
+        Self {
+            first_answer_ms: at(times.len() / 2),
+            fastest_ms: at(0),
+            slowest_ms: at(times.len().saturating_sub(1)),
+            memory_kib: last.memory_kib(),
+        }
+    }
+}
+
 /// Starts `program` with `arguments` `runs` times, each time until it answers NULL on the target.
 pub fn start_up(
     target: &Target,
@@ -125,32 +138,31 @@ pub fn start_up(
     runs: usize,
 ) -> Result<StartUp, Error> {
     let mut times = Vec::new();
-    let mut memory_kib = None;
-    for _ in 0..runs.max(1) {
-        let start = Instant::now();
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(Error::io(format!("start {program}")))?;
-        let mut child = Ended(child);
-        wait_for_answer(target, program, &mut child.0, Duration::from_micros(200))?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-        memory_kib = Process::new(child.0.id()).memory_kib();
+    loop {
+        let (child, time) = first_answer(target, program, Command::new(program).args(arguments))?;
+        times.push(time);
+        if times.len() >= runs {
+            return Ok(StartUp::new(times, child.process()));
+        }
     }
-    times.sort_by(f64::total_cmp);
-    Ok(StartUp {
-        first_answer_ms: times[times.len() / 2],
-        fastest_ms: times[0],
-        slowest_ms: times[times.len() - 1],
-        memory_kib,
-    })
+}
+
+/// Starts a server, and how long it took until it answered.
+pub(crate) fn first_answer(
+    target: &Target,
+    name: &str,
+    command: &mut Command,
+) -> Result<(Ended, Duration), Error> {
+    let start = Instant::now();
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().map_err(Error::io(format!("start {name}")))?;
+    let mut child = Ended(child);
+    wait_for_answer(target, name, &mut child.0, Duration::from_micros(200))?;
+    Ok((child, start.elapsed()))
 }
 
 /// Until the server answers NULL; an error if it ended, or after a while.
-pub(crate) fn wait_for_answer(
+fn wait_for_answer(
     target: &Target,
     program: &str,
     child: &mut Child,
@@ -181,8 +193,17 @@ pub(crate) fn wait_for_answer(
 #[derive(Debug)]
 pub(crate) struct Ended(pub(crate) Child);
 
-impl Drop for Ended {
-    fn drop(&mut self) {
+impl Ended {
+    pub(crate) fn process(&self) -> Process {
+        Process::new(self.0.id())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(&mut self) {
+        // Once it was waited for, its number may be another's.
+        if matches!(self.0.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let pid = rustix::process::Pid::from_child(&self.0);
         let asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -194,5 +215,11 @@ impl Drop for Ended {
         }
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -226,7 +226,7 @@ fn row(median: Medians) -> String {
     cells.iter().fold(String::new(), |row, cell| row + " " + cell + " |")
 }
 
-fn rounded(value: f64) -> String {
+pub(crate) fn rounded(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

@@ -12,6 +12,7 @@
 //!   client and server used of the CPU, and every error by name.
 //! - [`compare()`] lets several servers take turns in [`Case`]s and reports medians and ratios;
 //!   [`Peer`] starts what there is to compare with.
+//! - [`Figures`] does that with holm and all of them, and says which goals are met.
 //! - [`LimitServer`] answers without touching a file: the most that a user-space server can reach.
 //! - [`Integrity`] writes, reads and verifies. With a journal, [`check`] tells after a crash which
 //!   acknowledged bytes are missing.
@@ -35,6 +36,7 @@ mod connection;
 mod driver;
 mod engine;
 mod error;
+mod figures;
 mod integrity;
 mod journal;
 mod limit;
@@ -56,6 +58,7 @@ pub use self::{
     compare::{Case, CaseResult, Comparison, Entrant, EntrantResult, Medians, compare},
     engine::{Cost, Measurement, Plan},
     error::Error,
+    figures::{Figures, FiguresMeasurement, Life},
     integrity::{Integrity, MAX_DAMAGE, Verdict, check},
     journal::Promise,
     limit::{Content, LimitOptions, LimitServer},

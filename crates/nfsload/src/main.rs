@@ -3,8 +3,8 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use holm_nfsload::{
-    Case, Churn, Content, Entrant, Integrity, LimitOptions, LimitServer, Load, Neighbours, Peer,
-    Plan, Process, Promise, Target, Verdict, Workload, check, compare, start_up,
+    Case, Churn, Content, Entrant, Figures, Integrity, LimitOptions, LimitServer, Load, Neighbours,
+    Peer, Plan, Process, Promise, Target, Verdict, Workload, check, compare, start_up,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ enum Command {
     },
     /// Let several servers take turns; a table on stdout
     Compare(CompareOptions),
+    /// holm and all that there is to compare with, beside the goals; a table on stdout
+    Figures(FiguresOptions),
     /// Write, read and verify
     Verify {
         target: Target,
@@ -138,6 +140,28 @@ struct CompareOptions {
 }
 
 #[derive(Args)]
+struct FiguresOptions {
+    /// holm's program
+    holm: PathBuf,
+    /// Install cargo-nfs3-server here if it is not there
+    #[arg(long)]
+    install_root: Option<PathBuf>,
+    /// Where the servers get their directories
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    /// These cases only: a part of their names, or `churn`, `neighbours`, `start`
+    #[arg(long = "case", value_name = "NAME")]
+    cases: Vec<String>,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[command(flatten)]
+    plan: PlanOptions,
+    /// JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct LoadOptions {
     /// Bytes of a READ or WRITE (1m when in order, otherwise 4k)
     #[arg(long, value_parser = small_size)]
@@ -202,6 +226,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(good(measurement.errors.is_empty()))
         }
         Command::Compare(options) => run_compare(options),
+        Command::Figures(options) => run_figures(options),
         Command::Verify { target, journal, files, blocks, block, plan } => {
             let plan = plan.plan(process(&target))?;
             let integrity = Integrity { files, blocks, block };
@@ -260,6 +285,25 @@ fn run_compare(options: CompareOptions) -> anyhow::Result<ExitCode> {
         print(&report)?
     } else {
         print!("{}", report.table())
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_figures(options: FiguresOptions) -> anyhow::Result<ExitCode> {
+    let figures = Figures {
+        holm: options.holm.canonicalize().context("the program of holm")?,
+        own: std::env::current_exe().context("the path of this program")?,
+        install_root: options.install_root.map(std::path::absolute).transpose()?,
+        directory: options.directory.canonicalize().context("the directory for servers")?,
+        rounds: options.rounds,
+        plan: options.plan.plan(None)?,
+        only: options.cases,
+    };
+    let measurement = figures.run(|what| eprintln!("{what}"))?;
+    if options.json {
+        print(&measurement)?
+    } else {
+        print!("{}", measurement.tables())
     }
     Ok(ExitCode::SUCCESS)
 }

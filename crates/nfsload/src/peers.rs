@@ -1,23 +1,51 @@
 //! Servers to compare with: started in private directories, on private ports, ended by their ids.
 
-use crate::churn::{Ended, wait_for_answer};
-use crate::{Error, Process, Target};
-use std::fs;
+use crate::churn::{Ended, first_answer};
+use crate::{Error, Process, StartUp, Target};
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A server that was started to compare with.
+/// A server that was started to be measured.
 #[derive(Debug)]
 pub struct Peer {
     target: Target,
+    start: Start,
     // Ended in this order.
     server: Ended,
     _helper: Option<Ended>,
-    _directory: TempDir,
+    directory: TempDir,
+}
+
+/// How a server is started.
+#[derive(Debug)]
+struct Start {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Start {
+    fn new(name: &'static str, program: impl Into<PathBuf>) -> Self {
+        Self { name, program: program.into(), arguments: Vec::new() }
+    }
+
+    fn with(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    fn command(&self, directory: &TempDir) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(directory.path());
+        command
+    }
 }
 
 impl Peer {
@@ -48,12 +76,16 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
         );
         let file = directory.path().join("ganesha.conf");
         fs::write(&file, configuration).map_err(Error::io(format!("write {}", file.display())))?;
-        let mut command = Command::new(program);
-        command.arg("-F").arg("-f").arg(&file);
-        command.arg("-L").arg(directory.path().join("ganesha.log"));
-        command.arg("-p").arg(directory.path().join("ganesha.pid"));
+        let (log, pid) = (directory.path().join("ganesha.log"), directory.path().join("pid"));
+        let start = Start::new(PROGRAM, program).with(["-F", "-f"]).with([
+            file.into_os_string(),
+            "-L".into(),
+            log.into(),
+            "-p".into(),
+            pid.into(),
+        ]);
         let target = Target { mount_port: mount, ..Target::new(loopback(nfs), path(&export)) };
-        Self::start(PROGRAM, command, target, directory, helper)
+        Self::start(start, target, directory, helper)
     }
 
     /// The server of the nfs3_server crates (`cargo install cargo-nfs3-server`), exporting a new
@@ -73,10 +105,25 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
         let directory = private(parent)?;
         let export = export(&directory)?;
         let [port] = free_ports()?;
-        let mut command = Command::new(program);
-        command.args(["--quiet", "--log-level", "error", "--bind-ip", "127.0.0.1"]);
-        command.args(["--bind-port", &port.to_string()]).arg("--path").arg(&export);
-        Self::start(PROGRAM, command, Target::new(loopback(port), "/"), directory, None)
+        let start = Start::new(PROGRAM, program)
+            .with(["--quiet", "--log-level", "error", "--bind-ip", "127.0.0.1"])
+            .with(["--bind-port", &port.to_string(), "--path"])
+            .with([export]);
+        Self::start(start, Target::new(loopback(port), "/"), directory, None)
+    }
+
+    /// holm itself, serving a new directory below `parent` without a configuration. `program` is
+    /// its path.
+    pub fn holm(parent: &Path, program: &Path) -> Result<Self, Error> {
+        let directory = private(parent)?;
+        let export = export(&directory)?;
+        let [port] = free_ports()?;
+        let state = directory.path().join("state");
+        let start = Start::new("holm", program)
+            .with([OsString::from("serve"), export.into()])
+            .with(["--listen", &format!("127.0.0.1:{port}"), "--state-dir"])
+            .with([state]);
+        Self::start(start, Target::new(loopback(port), "/"), directory, None)
     }
 
     /// The limit server in a process of its own, so that its CPU time can be told from the
@@ -84,29 +131,33 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
     pub fn limit(parent: &Path, program: &Path) -> Result<Self, Error> {
         let directory = private(parent)?;
         let [port] = free_ports()?;
-        let mut command = Command::new(program);
-        command.args(["limit", "--port", &port.to_string()]);
-        let target = Target::new(loopback(port), "/");
-        Self::start("the limit server", command, target, directory, None)
+        let start = Start::new("the limit server", program).with(["limit", "--port"]);
+        let start = start.with([port.to_string()]);
+        Self::start(start, Target::new(loopback(port), "/"), directory, None)
     }
 
     fn start(
-        name: &str,
-        mut command: Command,
+        start: Start,
         target: Target,
         directory: TempDir,
         helper: Option<Ended>,
     ) -> Result<Self, Error> {
-        let child = command
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(Error::io(format!("start {name}")))?;
-        let mut server = Ended(child);
-        wait_for_answer(&target, name, &mut server.0, INTERVAL)?;
-        Ok(Self { target, server, _helper: helper, _directory: directory })
+        let (server, _) = first_answer(&target, start.name, &mut start.command(&directory))?;
+        Ok(Self { target, start, server, _helper: helper, directory })
+    }
+
+    /// Ends it, and starts it again so many times, each time until it answers. It goes on with what
+    /// it exported before.
+    pub fn start_up(&mut self, runs: usize) -> Result<StartUp, Error> {
+        let mut times = Vec::new();
+        for _ in 0..runs.max(1) {
+            self.server.end();
+            let mut command = self.start.command(&self.directory);
+            let (server, time) = first_answer(&self.target, self.start.name, &mut command)?;
+            self.server = server;
+            times.push(time);
+        }
+        Ok(StartUp::new(times, self.process()))
     }
 
     /// What it exports.
@@ -116,7 +167,7 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
 
     /// Its process.
     pub fn process(&self) -> Process {
-        Process::new(self.server.0.id())
+        self.server.process()
     }
 }
 
@@ -179,12 +230,19 @@ fn private(parent: &Path) -> Result<TempDir, Error> {
     tempfile::Builder::new()
         .prefix("nfsload-peer-")
         .tempdir_in(parent)
+        .and_then(|directory| {
+            fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
+            Ok(directory)
+        })
         .map_err(Error::io(format!("make a directory in {}", parent.display())))
 }
 
 fn export(directory: &TempDir) -> Result<PathBuf, Error> {
     let export = directory.path().join("export");
-    fs::create_dir(&export).map_err(Error::io(format!("make {}", export.display())))?;
+    // For everybody: some servers take root for nobody.
+    fs::create_dir(&export)
+        .and_then(|()| fs::set_permissions(&export, Permissions::from_mode(0o777)))
+        .map_err(Error::io(format!("make {}", export.display())))?;
     Ok(export)
 }
 

@@ -48,6 +48,13 @@ impl Answers {
         Pattern::new(0).fill(0, 0, 0, &mut bytes);
         let written =
             memfd_create("limit", MemfdFlags::CLOEXEC).map_err(Error::system("make a memfd"))?;
+        if canned {
+            // A page cache that is warm, in folios as large as those of a file on disk.
+            for (index, chunk) in bytes.chunks(1 << 20).enumerate() {
+                rustix::io::pwrite(&written, chunk, (index as u64) << 20)
+                    .map_err(Error::system("fill a memfd"))?;
+            }
+        }
         let mut entries = Vec::new();
         for index in 0..options.entries {
             let name = format!("file-{index:06}");

@@ -1,0 +1,375 @@
+//! The figures that the project is held to: holm and its peers, in turns, each beside its goal.
+
+use crate::compare::{Medians, rounded};
+use crate::{
+    Case, Churn, ChurnMeasurement, Comparison, Entrant, Error, Load, Neighbours,
+    NeighboursMeasurement, Peer, Plan, StartUp, Workload, compare,
+};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is compared, and how long.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// holm's program.
+    pub holm: PathBuf,
+    /// This crate's program, which is the limit server too.
+    pub own: PathBuf,
+    /// Where cargo-nfs3-server is, or is to be installed.
+    pub install_root: Option<PathBuf>,
+    /// Where the servers get their directories.
+    pub directory: PathBuf,
+    /// Rounds of each case.
+    pub rounds: usize,
+    /// Connections, depth and time of most cases.
+    pub plan: Plan,
+    /// Parts of names: only such cases. All if there is none.
+    pub only: Vec<String>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub struct FiguresMeasurement {
+    /// Cases in rounds, in which the servers took turns.
+    pub comparison: Comparison,
+    /// Start and end, and clients that come and go.
+    pub lives: Vec<Life>,
+    /// Servers that could not be had, and why.
+    pub missing: Vec<String>,
+}
+
+/// What a server costs beside the calls.
+#[derive(Debug, Serialize)]
+pub struct Life {
+    /// Which server.
+    pub entrant: String,
+    /// From its start to its first answer, and its memory then.
+    pub start_up: Option<StartUp>,
+    /// Clients that connect, mount, call GETATTR ten times and disconnect.
+    pub churn: Option<ChurnMeasurement>,
+    /// A quiet client beside one that floods.
+    pub neighbours: Option<NeighboursMeasurement>,
+    /// What could not be measured.
+    pub failures: Vec<String>,
+}
+
+type Servers = Vec<(&'static str, Peer)>;
+
+/// What is asked of holm in a case.
+enum Goal {
+    /// So many times the operations of Ganesha.
+    Times(f64),
+    /// The same, for at most such a part of its CPU time.
+    TimesFor(f64, f64),
+    /// At most so many microseconds for half of the calls.
+    Median(f64),
+}
+
+const HOLM: &str = "holm";
+const GANESHA: &str = "NFS-Ganesha";
+const NFS3_SERVER: &str = "cargo-nfs3-server";
+const LIMIT: &str = "limit";
+
+impl Figures {
+    /// Starts the servers and measures them.
+    ///
+    /// # Errors
+    ///
+    /// If holm can't be started, or nothing is left to measure.
+    pub fn run(&self, mut progress: impl FnMut(&str)) -> Result<FiguresMeasurement, Error> {
+        let (mut servers, missing) = self.start()?;
+        let entrants: Vec<Entrant> = servers
+            .iter()
+            .map(|(name, peer)| Entrant {
+                name: (*name).to_owned(),
+                target: peer.target().clone(),
+                process: Some(peer.process()),
+            })
+            .collect();
+        let cases = Case::all(&self.plan).into_iter().filter(|case| self.wants(&case.name));
+        let cases: Vec<_> = cases.collect();
+        let comparison = if cases.is_empty() {
+            Comparison { entrants: Vec::new(), cases: Vec::new() }
+        } else {
+            compare(&entrants, &cases, self.rounds, &mut progress)?
+        };
+        let lives = servers.iter_mut().map(|(name, peer)| self.live(name, peer, &mut progress));
+        Ok(FiguresMeasurement { comparison, lives: lives.collect(), missing })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    /// Ganesha first: ratios are to it.
+    fn start(&self) -> Result<(Servers, Vec<String>), Error> {
+        let at = self.directory.as_path();
+        let mut servers = Vec::new();
+        let mut missing = Vec::new();
+        let mut add = |name, peer: Result<Peer, Error>| match peer {
+            Ok(peer) => servers.push((name, peer)),
+            Err(error) => missing.push(format!("{name}: {error}")),
+        };
+        add(GANESHA, Peer::ganesha(at));
+        add(HOLM, Ok(Peer::holm(at, &self.holm)?));
+        add(NFS3_SERVER, Peer::nfs3_server(at, self.install_root.as_deref()));
+        add(LIMIT, Peer::limit(at, &self.own));
+        Ok((servers, missing))
+    }
+
+    fn live(&self, name: &str, peer: &mut Peer, progress: &mut impl FnMut(&str)) -> Life {
+        let mut life = Life {
+            entrant: name.to_owned(),
+            start_up: None,
+            churn: None,
+            neighbours: None,
+            failures: Vec::new(),
+        };
+        let Plan { warm_up, duration, .. } = self.plan;
+        if self.wants("churn") {
+            progress(&format!("clients that come and go, {name}"));
+            let churn = Churn { duration, server: Some(peer.process()), ..Churn::default() };
+            life.churn = life.keep(churn.run(peer.target()));
+        }
+        if self.wants("neighbours") {
+            progress(&format!("a quiet client beside a flood, {name}"));
+            let neighbours = Neighbours {
+                quiet: peer.target().clone(),
+                flooded: peer.target().clone(),
+                load: Load::new(Workload::Getattr),
+                plan: Plan {
+                    connections: 64,
+                    depth: 16,
+                    warm_up,
+                    duration,
+                    server: Some(peer.process()),
+                    ..Plan::default()
+                },
+                interval: Duration::from_millis(1),
+            };
+            life.neighbours = life.keep(neighbours.run());
+        }
+        if self.wants("start") {
+            progress(&format!("starts, {name}"));
+            life.start_up = life.keep(peer.start_up(STARTS));
+        }
+        life
+    }
+}
+
+const STARTS: usize = 15;
+
+impl Life {
+    fn keep<T>(&mut self, outcome: Result<T, Error>) -> Option<T> {
+        outcome.map_err(|error| self.failures.push(error.to_string())).ok()
+    }
+}
+
+impl FiguresMeasurement {
+    /// All of it as tables (Markdown).
+    pub fn tables(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        if !self.comparison.cases.is_empty() {
+            self.write_cases(out)?;
+        }
+        if self.lives.iter().any(|life| life.churn.is_some() || life.start_up.is_some()) {
+            writeln!(out)?;
+            self.write_lives(out)?;
+        }
+        let failures = self.comparison.cases.iter().flat_map(|case| {
+            case.results.iter().flat_map(|result| {
+                let errors = result.rounds.iter().flat_map(|round| &round.errors);
+                let errors = errors.map(|(error, count)| format!("{count} x {error}"));
+                let all = errors.chain(result.failures.iter().cloned());
+                all.map(|what| format!("{}, {}: {what}", case.name, result.entrant))
+            })
+        });
+        let lives = self.lives.iter().flat_map(|life| {
+            life.failures.iter().map(|failure| format!("{}: {failure}", life.entrant))
+        });
+        let missing = self.missing.iter().map(|missing| format!("without {missing}"));
+        for note in failures.chain(lives).chain(missing) {
+            writeln!(out, "\n{note}")?;
+        }
+        Ok(())
+    }
+
+    fn write_cases(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "| workload | {GANESHA} | {NFS3_SERVER} | {LIMIT} | {HOLM} | of Ganesha's rate \
+             | of its CPU | goal | |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+        )?;
+        for case in &self.comparison.cases {
+            let of = |name: &str| {
+                case.results.iter().find(|result| result.entrant == name)?.median.as_ref()
+            };
+            let cell = |name| of(name).map_or_else(|| "-".to_owned(), |it| figure(it, &case.name));
+            let rate = ratio(of(HOLM), of(GANESHA), |it| Some(it.ops_per_s));
+            let cpu = ratio(of(HOLM), of(GANESHA), |it| it.server_us_per_op);
+            let (goal, met) = match goal(&case.name) {
+                Some(goal) => (goal.to_string(), goal.judge(rate, cpu, of(HOLM))),
+                None => Default::default(),
+            };
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {} | {} | {goal} | {met} |",
+                case.name,
+                cell(GANESHA),
+                cell(NFS3_SERVER),
+                cell(LIMIT),
+                cell(HOLM),
+                optional(rate),
+                optional(cpu),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_lives(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "| server | first answer, ms | idle memory, MiB | sessions/s | CPU of one, us \
+             | p99 alone, us | beside a flood | ratio |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        )?;
+        for life in &self.lives {
+            let start = life.start_up.as_ref();
+            let churn = life.churn.as_ref();
+            let beside = life.neighbours.as_ref();
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                life.entrant,
+                optional(start.map(|it| it.first_answer_ms)),
+                optional(start.and_then(|it| Some(it.memory_kib? as f64 / 1024.0))),
+                optional(churn.map(|it| it.sessions_per_s)),
+                optional(churn.and_then(|it| it.server_us_per_session)),
+                optional(beside.map(|it| it.alone.p99_us)),
+                optional(beside.map(|it| it.beside.p99_us)),
+                optional(beside.map(|it| it.p99_ratio)),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What a case is about: latency where there is one call at a time, bytes where they are many,
+/// otherwise calls.
+fn figure(median: &Medians, case: &str) -> String {
+    if case.contains(PINNED) {
+        return format!("p50 {} us", rounded(median.p50_us));
+    }
+    if let Some(cost) = median.server_s_per_gb
+        && let Some(Goal::TimesFor(..)) = goal(case)
+    {
+        return format!("{} GB/s, {} s/GB", rounded(median.mb_per_s / 1e3), rounded(cost));
+    }
+    let rate = match median.ops_per_s {
+        10_000.0.. => format!("{}k/s", rounded(median.ops_per_s / 1e3)),
+        ops => format!("{}/s", rounded(ops)),
+    };
+    median.server_us_per_op.map_or(rate.clone(), |cost| format!("{rate}, {} us", rounded(cost)))
+}
+
+const PINNED: &str = "1 x 1";
+
+fn goal(case: &str) -> Option<Goal> {
+    Some(match case {
+        "null" => Goal::Times(15.0),
+        "getattr" => Goal::Times(10.0),
+        "lookup" => Goal::Times(8.0),
+        "read-random" => Goal::Times(6.0),
+        "read-sequential" | "write-unstable" => Goal::TimesFor(1.6, 0.6),
+        "write-sync" => Goal::Times(1.2),
+        "readdirplus" | "mixed" => Goal::Times(5.0),
+        "getattr, 1000 x 1" => Goal::Times(2.5),
+        "getattr, 1 x 1 on one CPU" => Goal::Median(18.0),
+        "read-random, 1 x 1 on one CPU" => Goal::Median(19.0),
+        _ => return None,
+    })
+}
+
+impl Goal {
+    fn judge(&self, rate: Option<f64>, cpu: Option<f64>, holm: Option<&Medians>) -> &'static str {
+        let met = match *self {
+            Self::Times(times) => rate.map(|rate| rate >= times),
+            Self::TimesFor(times, part) => {
+                rate.zip(cpu).map(|(rate, cpu)| rate >= times && cpu <= part)
+            }
+            Self::Median(most) => holm.map(|holm| holm.p50_us <= most),
+        };
+        match met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "",
+        }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Times(times) => write!(f, "{times}x"),
+            Self::TimesFor(times, part) => write!(f, "{times}x for {part}x CPU"),
+            Self::Median(most) => write!(f, "at most {most} us"),
+        }
+    }
+}
+
+fn ratio(
+    of: Option<&Medians>,
+    to: Option<&Medians>,
+    figure: impl Fn(&Medians) -> Option<f64>,
+) -> Option<f64> {
+    let (of, to) = (figure(of?)?, figure(to?)?);
+    (to > 0.0).then_some(of / to)
+}
+
+fn optional(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), rounded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_goal_can_be_missed() {
+        let holm = Medians {
+            ops_per_s: 1e5,
+            ratio: None,
+            mb_per_s: 0.0,
+            p50_us: 18.5,
+            p99_us: 30.0,
+            p999_us: 40.0,
+            server_us_per_op: None,
+            server_s_per_gb: None,
+            client_us_per_op: 1.0,
+            errors: 0,
+        };
+        let plan = Plan::default();
+        let goals: Vec<Goal> = Case::all(&plan).iter().filter_map(|c| goal(&c.name)).collect();
+        assert_eq!(goals.len(), Case::all(&plan).len() - 1, "all but create-remove");
+        for goal in goals {
+            assert_eq!(
+                goal.judge(Some(1.1), Some(0.7), Some(&holm)),
+                match goal {
+                    Goal::Median(most) if most > 18.5 => "met",
+                    _ => "MISSED",
+                }
+            );
+            let fast = Medians { p50_us: 1.0, ..holm };
+            assert_eq!(goal.judge(Some(20.0), Some(0.1), Some(&fast)), "met");
+            assert_eq!(goal.judge(None, None, None), "");
+        }
+    }
+}
