@@ -1,15 +1,15 @@
 //! What clients may not, they don't get, whatever they send.
 
+use crate::calls;
 use crate::wire::*;
 use crate::world::{Scratch, as_ordinary_user, as_root, memory, open_to_all};
-use holm_nfs_proto::nfs3::{self, Call, CreateHow, Error, MkNodData, StableHow};
+use holm_nfs_proto::nfs3::{self, Error};
 use holm_nfs_proto::{mount, portmap, rpcbind};
 use holm_nfsd::export::{Export, ExportOptions, ExportTable, Network};
 use holm_nfsd::handle::HandleKey;
 use holm_nfsd::identity::SquashWho;
 use holm_nfsd::service::Service;
 use holm_nfsd::store::PathDatabase;
-use holm_xdr::Opaque;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::fs;
@@ -19,68 +19,8 @@ use std::sync::Arc;
 
 /// Does everything that takes a handle with this one, and gives every status.
 fn everything_with(client: &Client, handle: &[u8], good: &[u8]) -> Vec<(&'static str, u32)> {
-    let name = |dir| place(dir, b"name");
-    let attributes = mode(0o600);
-    let calls = [
-        Call::GetAttr(nfs3::GetAttrArgs { object: fh(handle) }),
-        Call::SetAttr(nfs3::SetAttrArgs {
-            object: fh(handle),
-            new_attributes: attributes,
-            guard: None,
-        }),
-        Call::Lookup(nfs3::LookupArgs { what: name(handle) }),
-        Call::Access(nfs3::AccessArgs { object: fh(handle), access: 0x3f }),
-        Call::ReadLink(nfs3::ReadLinkArgs { symlink: fh(handle) }),
-        Call::Read(nfs3::ReadArgs { file: fh(handle), offset: 0, count: 100 }),
-        Call::Write(nfs3::WriteArgs {
-            file: fh(handle),
-            offset: 0,
-            count: 1,
-            stable: StableHow::FileSync,
-            data: Opaque::new(b"x").unwrap(),
-        }),
-        Call::Create(nfs3::CreateArgs { place: name(handle), how: CreateHow::Exclusive([1; 8]) }),
-        Call::MkDir(nfs3::MkDirArgs { place: name(handle), attributes }),
-        Call::SymLink(nfs3::SymLinkArgs {
-            place: name(handle),
-            symlink_attributes: attributes,
-            symlink_data: Opaque::new(b"x").unwrap(),
-        }),
-        Call::MkNod(nfs3::MkNodArgs { place: name(handle), what: MkNodData::Fifo(attributes) }),
-        Call::Remove(nfs3::RemoveArgs { object: name(handle) }),
-        Call::RmDir(nfs3::RemoveArgs { object: name(handle) }),
-        Call::Rename(nfs3::RenameArgs { from: name(handle), to: name(good) }),
-        Call::Rename(nfs3::RenameArgs { from: name(good), to: name(handle) }),
-        Call::Link(nfs3::LinkArgs { file: fh(handle), link: name(good) }),
-        Call::Link(nfs3::LinkArgs { file: fh(good), link: name(handle) }),
-        Call::ReadDir(nfs3::ReadDirArgs {
-            dir: fh(handle),
-            cookie: 0,
-            cookie_verifier: [0; 8],
-            count: 4096,
-        }),
-        Call::ReadDirPlus(nfs3::ReadDirPlusArgs {
-            dir: fh(handle),
-            cookie: 0,
-            cookie_verifier: [0; 8],
-            dir_count: 4096,
-            max_count: 4096,
-        }),
-        Call::FsStat(nfs3::FsArgs { fs_root: fh(handle) }),
-        Call::FsInfo(nfs3::FsArgs { fs_root: fh(handle) }),
-        Call::PathConf(nfs3::PathConfArgs { object: fh(handle) }),
-        Call::Commit(nfs3::CommitArgs { file: fh(handle), offset: 0, count: 0 }),
-    ];
-    let status = |call: &Call<'_>| {
-        let mut arguments = holm_xdr::Encoder::new();
-        arguments.put(call);
-        let number = call.procedure().number();
-        let reply = client.send(client.xid(), (nfs3::PROGRAM, 3, number), &arguments).unwrap();
-        // Behind transaction, reply, accepted, verifier, success.
-        let status = u32::from_be_bytes(reply[24..28].try_into().unwrap());
-        (call.procedure().name(), status)
-    };
-    calls.iter().map(status).collect()
+    let calls = calls::with_handle(handle, good);
+    calls.iter().map(|call| (call.procedure().name(), client.status(call))).collect()
 }
 
 fn all_fail(client: &Client, handle: &[u8], good: &[u8], errors: &[Error]) {
@@ -132,14 +72,13 @@ fn no_handle_with_a_changed_bit_or_length_reaches_anything() {
         let file = client.create(&root, b"file").unwrap();
         let before = contents(scratch.path());
         let refused = [Error::Stale, Error::BadHandle];
-        for bit in 0..file.len() * 8 {
-            let mut forged = file.clone();
-            forged[bit / 8] ^= 1 << (bit % 8);
-            assert!(refused.contains(&client.getattr(&forged).unwrap_err()), "bit {bit}");
+        for handle in [&file, &root] {
+            for bit in 0..handle.len() * 8 {
+                let mut forged = handle.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                all_fail(&client, &forged, &root, &refused);
+            }
         }
-        let mut forged = file.clone();
-        forged[20] ^= 1;
-        all_fail(&client, &forged, &root, &refused);
         all_fail(&client, &file[..file.len() - 1], &root, &refused);
         all_fail(&client, &[], &root, &refused);
         all_fail(&client, &[1; 64], &root, &refused);
@@ -320,42 +259,41 @@ fn no_name_in_any_field_leads_out_of_the_directory() {
         let root = client.mount("/").unwrap();
         let file = client.create(&root, b"file").unwrap();
         let before = contents(scratch.path());
-        let names: [&[u8]; 11] = [
-            b"../secret",
-            b"../new",
-            b"./../secret",
-            b"/etc/passwd",
-            b"up/secret",
-            b"up/new",
-            b"..\0",
-            b"/",
-            b"",
-            b"../export/../secret",
-            b"//secret",
+        let names: [(&[u8], Error); 17] = [
+            (b"../secret", Error::Acces),
+            (b"../new", Error::Acces),
+            (b"./../secret", Error::Acces),
+            (b"./file", Error::Acces),
+            (b"file/", Error::Acces),
+            (b"file/..", Error::Acces),
+            (b"/etc/passwd", Error::Acces),
+            (b"up/secret", Error::Acces),
+            (b"up/new", Error::Acces),
+            (b"..\0", Error::Acces),
+            (b"\0", Error::Acces),
+            (b"/", Error::Acces),
+            (b"", Error::Acces),
+            (b"../export/../secret", Error::Acces),
+            (b"//secret", Error::Acces),
+            (&[b'n'; 256], Error::NameTooLong),
+            (&[b'/'; 65_536], Error::NameTooLong),
         ];
-        for name in names {
-            let what = String::from_utf8_lossy(name).into_owned();
-            assert_eq!(client.lookup(&root, name), Err(Error::Acces), "{what}");
-            assert_eq!(client.create(&root, name), Err(Error::Acces), "{what}");
-            let exclusive = client.create_how(&root, name, CreateHow::Exclusive([7; 8]));
-            assert_eq!(made(exclusive), Err(Error::Acces), "{what}");
-            assert_eq!(client.mkdir(&root, name), Err(Error::Acces), "{what}");
-            assert_eq!(failure(client.remove(&root, name)).0, Error::Acces, "{what}");
-            assert_eq!(failure(client.rmdir(&root, name)).0, Error::Acces, "{what}");
-            let from = client.rename((&root, name), (&root, b"x"));
-            assert_eq!(failure(from).0, Error::Acces, "{what}");
-            let to = client.rename((&root, b"file"), (&root, name));
-            assert_eq!(failure(to).0, Error::Acces, "{what}");
-            assert_eq!(failure(client.link(&file, &root, name)).0, Error::Acces, "{what}");
-            let what = MkNodData::Fifo(mode(0o600));
-            let call = Call::MkNod(nfs3::MkNodArgs { place: place(&root, name), what });
-            assert_eq!(made(client.nfs(&call)), Err(Error::Acces));
-            let call = Call::SymLink(nfs3::SymLinkArgs {
-                place: place(&root, name),
-                symlink_attributes: mode(0o777),
-                symlink_data: Opaque::new(b"x").unwrap(),
-            });
-            assert_eq!(made(client.nfs(&call)), Err(Error::Acces));
+        for (name, error) in names {
+            for call in calls::with_name(&root, name, &file, b"file") {
+                let what = String::from_utf8_lossy(name);
+                assert_eq!(client.status(&call), error as u32, "{what:?} {call:?}");
+            }
+        }
+        // Names that every directory has, and that are nobody's to change.
+        for name in [&b"."[..], b".."] {
+            for call in calls::with_name(&root, name, &file, b"file").iter().skip(1) {
+                let status = client.status(call);
+                let refused = [Error::Exist, Error::Inval].map(|error| error as u32);
+                assert!(refused.contains(&status), "{status} {call:?}");
+            }
+            let found = client.lookup(&root, name).unwrap();
+            let fileid = |handle: &[u8]| client.getattr(handle).unwrap().fileid;
+            assert_eq!(fileid(&found), fileid(&root));
         }
         // The link itself is one, and leads nowhere here.
         let up = client.lookup(&root, b"up").unwrap();

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod cache;
+mod calls;
 mod clients;
 mod confinement;
 mod durability;

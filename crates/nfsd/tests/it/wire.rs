@@ -1,7 +1,8 @@
 //! A server in this process, reached as its clients reach it: bytes in, bytes out.
 
+pub use crate::calls::{fh, mode, place};
 use crate::world::{key, memory};
-use holm_nfs_proto::nfs3::{self, Call, Error, FileName, Outcome};
+use holm_nfs_proto::nfs3::{self, Call, Error, Outcome};
 use holm_nfs_proto::{mount, portmap, rpcbind};
 use holm_nfsd::export::{Export, ExportOptions, ExportTable};
 use holm_nfsd::identity::{Privileges, SquashWho};
@@ -129,6 +130,16 @@ impl Client {
         self.try_call(procedure, call).unwrap()
     }
 
+    /// Calls NFS, and gives what the result begins with: 0 is success.
+    pub fn status(&self, call: &Call<'_>) -> u32 {
+        let mut arguments = Encoder::new();
+        arguments.put(call);
+        let number = call.procedure().number();
+        let reply = self.send(self.xid(), (nfs3::PROGRAM, nfs3::VERSION, number), &arguments);
+        // Behind transaction, reply, accepted, verifier, success.
+        u32::from_be_bytes(reply.expect("a reply")[24..28].try_into().unwrap())
+    }
+
     pub fn mount_call<R: Decode<'static>>(&self, call: &mount::Call<'_>) -> R {
         let procedure = (mount::PROGRAM, mount::VERSION, call.procedure().number());
         self.try_call(procedure, call).unwrap()
@@ -254,18 +265,6 @@ pub fn decode<R: Decode<'static>>(reply: Vec<u8>) -> Result<R, Refusal> {
     let decoded = results.get().unwrap();
     results.finish().unwrap();
     Ok(decoded)
-}
-
-pub fn fh(handle: &[u8]) -> nfs3::FileHandle<'_> {
-    Opaque::new(handle).unwrap()
-}
-
-pub fn place<'a>(dir: &'a [u8], name: &'a [u8]) -> nfs3::DirOpArgs<'a> {
-    nfs3::DirOpArgs { dir: fh(dir), name: FileName::new(name).unwrap() }
-}
-
-pub fn mode(mode: u32) -> nfs3::SetAttributes {
-    nfs3::SetAttributes { mode: Some(mode), ..Default::default() }
 }
 
 pub fn made(result: nfs3::CreateRes<'static>) -> Result<Handle, Error> {
