@@ -1,6 +1,10 @@
-//! The program as its users meet it, with real clients.
+//! The program as its users meet it, with real clients, and attacked.
 
+mod attacks;
+#[path = "../../../nfsd/tests/it/calls.rs"]
+mod calls;
 mod libnfs;
 mod linux;
+mod rpc;
 mod serve;
 mod world;
