@@ -1,9 +1,10 @@
-//! What the targets share. `cargo +nightly fuzz list` names them, `cargo +nightly fuzz run NAME`
-//! runs one until it finds something.
+//! What the targets share. `cargo xtask fuzz` runs them all for a while, or the ones it is given.
 //!
 //! A target panics if a decoder does, and if what was decoded is not encoded to the same bytes.
 
 #![forbid(unsafe_code)]
+
+pub mod world;
 
 use holm_xdr::{Decode, Decoder, Encode, Encoder, Error};
 

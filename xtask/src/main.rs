@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod fuzz;
 mod guest;
 mod soak;
 mod test;
@@ -24,6 +25,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Do everything at random, for as long as you like, and see whether anything is left
     Soak(soak::Arguments),
+    /// Try every decoder on input that is searched for, a minute each
+    Fuzz(fuzz::Arguments),
     Guest(Box<guest::Command>),
 }
 
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Test(arguments) => test::run(&arguments)?,
         Task::Bench(arguments) => bench::run(&arguments)?,
         Task::Soak(arguments) => soak::run(&arguments)?,
+        Task::Fuzz(arguments) => fuzz::run(&arguments)?,
         Task::Guest(command) => return guest::run(*command),
     }
     Ok(ExitCode::SUCCESS)

@@ -23,6 +23,8 @@ enum Kind {
     Loom,
     /// Thousands of schedules of large ones
     Shuttle,
+    /// Every decoder, and everything behind it, on input that is searched for
+    Fuzz,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -34,6 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let start = Instant::now();
         match kind {
             Kind::Unit => run_command(cargo(["test", "--workspace", "--locked"]))?,
+            Kind::Fuzz => crate::fuzz::run_all()?,
             Kind::Loom => checked("loom", "holm-lifetime", "loom")?,
             Kind::Shuttle => {
                 checked("shuttle", "holm-netns", "races")?;
