@@ -352,6 +352,11 @@ impl Builder {
     fn add_disks(&self, launch: &mut Launch) -> Result<(), Error> {
         for (index, wanted) in self.disks.iter().enumerate() {
             wanted.check()?;
+            if let Some(cached) = &wanted.cached {
+                let number = launch.inherit(cached.connect()?);
+                cached_disk(&mut launch.command, &format!("disk{index}"), number);
+                continue;
+            }
             let (path, file) = match &wanted.file {
                 Some(path) => {
                     let file = fs::OpenOptions::new()
@@ -426,6 +431,19 @@ fn disk(command: &mut Command, name: &str, path: &Path, options: &str) {
         .arg(format!("raw,node-name={name},{options},file.driver=file,file.filename={path}"))
         .arg("-device")
         .arg(format!("virtio-blk-pci,drive={name},serial={name}"));
+}
+
+/// Adds a disk that we serve on the stream of this number. Its cache is told to the guest, and a
+/// write of a block is a whole one for both.
+fn cached_disk(command: &mut Command, name: &str, number: i32) {
+    command
+        .arg("-blockdev")
+        .arg(format!("nbd,node-name={name},server.type=fd,server.str={number}"))
+        .arg("-device")
+        .arg(format!(
+            "virtio-blk-pci,drive={name},serial={name},write-cache=on,\
+             logical_block_size=4096,physical_block_size=4096"
+        ));
 }
 
 /// The path under which QEMU opens a file that it inherits.

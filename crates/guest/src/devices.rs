@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use crate::{CachedDisk, Error};
 
 /// A network interface of a guest: `eth0`, `eth1`, … in the order they are added. Each is a
 /// virtio interface that claims 10 Gb/s and full duplex, so that bonding's 802.3ad mode takes it.
@@ -185,10 +185,12 @@ pub(crate) fn comma(text: &str) -> String {
 ///
 /// A disk without a file system gets one. What the guest's kernel has written to the disk is in
 /// the host's page cache at once and stays there when the guest is killed: a kill is a power loss
-/// for the guest's memory, with a disk that loses nothing it was given.
+/// for the guest's memory, with a disk that loses nothing it was given. [`Disk::cached`] is one that
+/// does.
 #[derive(Debug, Clone)]
 pub struct Disk {
     pub(crate) file: Option<PathBuf>,
+    pub(crate) cached: Option<CachedDisk>,
     pub(crate) mebibytes: u64,
     pub(crate) directory: String,
     pub(crate) format: String,
@@ -198,13 +200,19 @@ impl Disk {
     /// An ext4 disk of this size on `/scratch` that goes with the guest.
     pub fn temporary(mebibytes: u64) -> Self {
         let (directory, format) = ("/scratch".into(), "ext4".into());
-        Self { file: None, mebibytes, directory, format }
+        Self { file: None, cached: None, mebibytes, directory, format }
     }
 
     /// An ext4 disk on `/scratch` that is kept in a file, made with this size when it does not
     /// exist. One guest at a time can use it.
     pub fn kept(file: impl Into<PathBuf>, mebibytes: u64) -> Self {
         Self { file: Some(file.into()), ..Self::temporary(mebibytes) }
+    }
+
+    /// An ext4 disk on `/scratch` that has a write cache, and forgets what is in there when the power
+    /// fails. It is kept for as long as there is a [`CachedDisk`].
+    pub fn cached(disk: &CachedDisk) -> Self {
+        Self { cached: Some(disk.clone()), ..Self::temporary(0) }
     }
 
     /// Mounts it there instead.
@@ -218,6 +226,11 @@ impl Disk {
     #[must_use]
     pub fn format(self, format: impl Into<String>) -> Self {
         Self { format: format.into(), ..self }
+    }
+
+    /// Whether it outlives the guest.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.file.is_some() || self.cached.is_some()
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

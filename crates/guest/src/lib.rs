@@ -32,6 +32,7 @@
 //! # The pieces
 //!
 //! - [`Guest::builder`] describes a guest: its script, [`Network`]s, [`Disk`]s, [`Share`]s.
+//! - [`CachedDisk`] is a disk that loses what was not flushed when its power fails.
 //! - [`Guest`] is one that runs; several can, at once. None outlives this process.
 //! - [`Outcome`] is how its script ended; [`Error`] says what went wrong, with the guest's output
 //!   and the end of its console.
@@ -64,6 +65,7 @@
 
 mod accelerator;
 mod builder;
+mod cached_disk;
 mod devices;
 mod error;
 mod guest;
@@ -71,6 +73,7 @@ mod host;
 mod image;
 mod kernel;
 mod monitor;
+mod nbd;
 mod payload;
 mod process;
 mod recipe;
@@ -78,6 +81,7 @@ mod streams;
 
 pub use self::{
     builder::{Builder, parse_variable},
+    cached_disk::{CachedDisk, PowerLoss},
     devices::{Disk, Network, Share},
     error::{Error, Remains},
     guest::{Guest, Outcome},

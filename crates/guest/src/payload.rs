@@ -104,7 +104,7 @@ impl Settings<'_> {
             format!("{name}=({})\n", words.join(" "))
         };
         let disk = |disk: &Disk| {
-            let lifetime = if disk.file.is_some() { "kept" } else { "temporary" };
+            let lifetime = if disk.is_kept() { "kept" } else { "temporary" };
             format!("{} {} {lifetime}", disk.format, disk.directory)
         };
         let mut text = format!(

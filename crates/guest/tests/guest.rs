@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use holm_guest::{Disk, Error, Guest, Network, Share};
+use holm_guest::{CachedDisk, Disk, Error, Guest, Network, Share};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -406,4 +406,29 @@ fn nonsense_is_refused_before_anything_starts() {
     }
     let no_file = Guest::builder().script_file("/nonexistent").spawn();
     assert!(matches!(no_file, Err(Error::Io { .. })), "{no_file:?}");
+}
+
+#[test]
+fn a_cached_disk_keeps_what_was_flushed_and_loses_what_was_not() -> Result<(), Error> {
+    // With this one, nothing survives that was not flushed.
+    const SEED: u64 = 0;
+    let disk = CachedDisk::new(64)?;
+    let guest = || Guest::builder().no_network().disk(Disk::cached(&disk));
+    let mut first = guest()
+        .script(
+            "set -e
+            echo a > /scratch/a
+            sync /scratch/a /scratch
+            echo b > /scratch/b
+            echo written
+            sleep infinity",
+        )
+        .spawn()?;
+    first.wait_for_output("written", PATIENCE)?;
+    first.power_loss()?;
+    let loss = disk.lose_power(SEED)?;
+    assert!(loss.flushes > 0, "{loss:?}");
+    let outcome = guest().script("cat /scratch/a; ls /scratch").run()?.success()?;
+    assert_eq!(outcome.text(), "a\na\nlost+found\n");
+    Ok(())
 }
