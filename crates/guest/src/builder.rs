@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A guest that is being described. Everything but the script has a default: one processor, 512 MiB,
-/// one [user network](Network::user), no disk, output captured, five minutes.
+/// one [user network](Network::user), no disk, output captured, half an hour.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is asked to spawn or run"]
 pub struct Builder {
@@ -68,7 +68,7 @@ impl Builder {
             modules: Vec::new(),
             kernel_parameters: Vec::new(),
             qemu_arguments: Vec::new(),
-            timeout: Some(Duration::from_secs(300)),
+            timeout: Some(Duration::from_secs(1800)),
             output: Output::Capture,
             stdin: false,
         }
