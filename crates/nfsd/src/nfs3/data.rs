@@ -32,7 +32,7 @@ impl Request<'_> {
 
     pub(super) fn write(&self, args: &WriteArgs<'_>, out: &mut Encoder) -> Done<WccData> {
         let file = self.file(Access::Write).detail(|| self.unchanged())?;
-        let around = AroundFile::begin(self, &file);
+        let around = AroundFile::begin(self, &file)?;
         if args.count as usize != args.data.len() {
             return Err(Status::Inval).detail(|| around.wcc());
         }
@@ -65,7 +65,7 @@ impl Request<'_> {
     /// The whole file, whatever range was asked for.
     pub(super) fn commit(&self, out: &mut Encoder) -> Done<WccData> {
         let file = self.file(Access::Write).detail(|| self.unchanged())?;
-        let around = AroundFile::begin(self, &file);
+        let around = AroundFile::begin(self, &file)?;
         // While somebody else may have seen a failure in our place, the verifier is not known.
         let alone = || self.export.stripes().commit(file.inode());
         let verifier = self.files().commit(&file, alone).detail(|| around.wcc())?;

@@ -161,10 +161,16 @@ pub(super) struct AroundFile<'r> {
 }
 
 impl<'r> AroundFile<'r> {
-    pub(super) fn begin(request: &'r Request<'r>, file: &'r OpenFile) -> Self {
+    /// Looks at a file before it is changed; refuses one that was removed and is open still.
+    pub(super) fn begin(request: &'r Request<'r>, file: &'r OpenFile) -> Result<Self> {
         let change = request.export.stripes().change(file.inode());
-        let before = file.attributes().ok().map(|attributes| request.wire(&attributes));
-        Self { request, file, before, change }
+        let before = file.attributes();
+        if before == Err(Status::Stale) {
+            request.files().changed(&request.handle);
+            return Err(Status::Stale);
+        }
+        let before = before.ok().map(|attributes| request.wire(&attributes));
+        Ok(Self { request, file, before, change })
     }
 
     /// What the file was and is.

@@ -8,6 +8,7 @@ mod confinement;
 mod durability;
 mod handles;
 mod identities;
+mod kept;
 mod listings;
 mod mounting;
 mod operations;

@@ -3,6 +3,7 @@
 use crate::wire::*;
 use crate::world::{Scratch, as_ordinary_user, as_root, run};
 use holm_nfs_proto::nfs3::{self, Call, CreateHow, Error, StableHow};
+use holm_nfsd::cache::{Clock, Object, Watcher, Within};
 use holm_nfsd::export::ExportTable;
 use holm_nfsd::service::{Context, Inline};
 use holm_xdr::Encoder;
@@ -84,18 +85,19 @@ fn a_retransmission_is_answered_and_not_done_again() {
 }
 
 #[test]
-fn a_service_that_was_made_again_has_another_write_verifier() {
-    with_client(|client, root, scratch| {
+fn a_namespace_that_was_made_again_has_another_write_verifier() {
+    with_client(|client, root, _| {
         let file = client.create(root, b"file").unwrap();
         let verifier = client.write(&file, 0, b"x").unwrap().verifier;
-        assert_eq!(client.service.write_verifier(), verifier);
-        client.service.change_write_verifier();
+        assert_eq!(client.write_verifier(), verifier);
+        client.within().change_write_verifier();
         let committed = client.commit(&file).into_result().unwrap().verifier;
         assert_ne!(committed, verifier, "it sends its write again");
         assert_eq!(client.write(&file, 0, b"x").unwrap().verifier, committed);
-        let again = service(vec![trusting(scratch.path())]);
-        assert_ne!(again.write_verifier(), verifier);
-        assert_ne!(again.write_verifier(), committed);
+        let again = Tenant::new(Watcher::refusing(), Clock::monotonic());
+        let again = Within::<Object>::enter(&again.ns).unwrap().write_verifier().0;
+        assert_ne!(again, verifier);
+        assert_ne!(again, committed);
     });
 }
 
@@ -123,10 +125,10 @@ fn a_flush_that_fails_changes_the_write_verifier() {
             for piece in 0..24 {
                 client.write(&file, piece << 20, &[7; 1 << 20]).unwrap();
             }
-            assert_eq!(client.service.write_verifier(), verifier);
+            assert_eq!(client.write_verifier(), verifier);
             let error = flush(&client, &file);
             assert!(matches!(error, Error::Io | Error::NoSpc), "{error}");
-            assert_ne!(client.service.write_verifier(), verifier);
+            assert_ne!(client.write_verifier(), verifier);
         });
     }
 }

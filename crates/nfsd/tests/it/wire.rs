@@ -2,8 +2,13 @@
 
 pub use crate::calls::{fh, mode, place};
 use crate::world::{key, memory};
+use holm_lifetime::Deadline;
+use holm_netns::{Namespace, Registry};
 use holm_nfs_proto::nfs3::{self, Call, Error, Outcome};
 use holm_nfs_proto::{mount, portmap, rpcbind};
+use holm_nfsd::cache::{
+    Caches, Clock, Job, Limits as CacheLimits, Object, Watcher, Within, Worker,
+};
 use holm_nfsd::export::{Export, ExportOptions, ExportTable};
 use holm_nfsd::identity::{Privileges, SquashWho};
 use holm_nfsd::service::{Context, Inline, Listening, Peer, Service, Transport};
@@ -12,23 +17,87 @@ use holm_sunrpc::message::{Refusal, Reply, encode_call};
 use holm_sunrpc::record::Frame;
 use holm_sunrpc::{Connection, Limits, Programs, Step};
 use holm_xdr::{Decode, Encode, Encoder, Opaque};
+use rustix::event::{PollFd, PollFlags};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-/// The thread that serves, and the programs.
+/// The thread that serves, the programs, and the namespace that it is in.
 pub struct Thread {
     context: RefCell<Context<Inline>>,
     programs: Programs<Context<Inline>>,
     next_xid: Cell<u32>,
+    pub tenant: Option<Tenant>,
 }
 
 impl Thread {
+    /// In a namespace whose cache hears of nothing and asks once a second.
     pub fn new() -> Rc<Self> {
+        Self::within(Some(Tenant::new(Watcher::refusing(), Clock::monotonic())))
+    }
+
+    pub fn within(tenant: Option<Tenant>) -> Rc<Self> {
         let context = RefCell::new(Context::new(privileges(), Inline).unwrap());
-        Rc::new(Self { context, programs: holm_nfsd::programs(), next_xid: Cell::new(1) })
+        let programs = holm_nfsd::programs();
+        Rc::new(Self { context, programs, next_xid: Cell::new(1), tenant })
+    }
+}
+
+/// A namespace with a cache.
+pub struct Tenant {
+    registry: Registry,
+    pub ns: Namespace,
+    pub caches: Caches<Object>,
+    pub clock: Clock,
+    pub jobs: Jobs,
+}
+
+/// Keeps jobs until they are asked for.
+#[derive(Clone, Default)]
+pub struct Jobs(Arc<Mutex<Vec<Job>>>);
+
+impl Worker for Jobs {
+    fn spawn(&self, _: &Namespace, job: Job) {
+        self.0.lock().unwrap().push(job);
+    }
+}
+
+impl Jobs {
+    pub fn run(&self) {
+        loop {
+            let jobs = std::mem::take(&mut *self.0.lock().unwrap());
+            if jobs.is_empty() {
+                return;
+            }
+            jobs.into_iter().for_each(|job| job());
+        }
+    }
+}
+
+impl Tenant {
+    pub fn new(watcher: Watcher, clock: Clock) -> Self {
+        let jobs = Jobs::default();
+        let caches = Caches::new(CacheLimits::files(1000), watcher, clock.clone(), jobs.clone());
+        let registry = Registry::new().unwrap();
+        registry.register(caches.clone()).unwrap();
+        let ns = registry.create("blue").unwrap();
+        Self { registry, ns, caches, clock, jobs }
+    }
+
+    /// Waits until the watcher has a notice, and does all there is to do.
+    pub fn watch(&self) {
+        let fd = self.caches.watcher_fd().unwrap();
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        while self.caches.readable() {}
+        self.jobs.run();
+    }
+
+    pub fn remove(&self) {
+        self.registry.remove([&self.ns], Deadline::Never).unwrap();
+        assert_eq!(self.caches.open_files(), 0);
     }
 }
 
@@ -83,6 +152,15 @@ impl Client {
         Self { peer: peer(address), ..self.clone() }
     }
 
+    /// The namespace from within.
+    pub fn within(&self) -> Within<Object> {
+        Within::enter(&self.thread.tenant.as_ref().unwrap().ns).unwrap()
+    }
+
+    pub fn write_verifier(&self) -> [u8; 8] {
+        self.within().write_verifier().0
+    }
+
     pub fn xid(&self) -> u32 {
         let xid = self.thread.next_xid.get();
         self.thread.next_xid.set(xid + 1);
@@ -105,9 +183,16 @@ impl Client {
             space[..count].copy_from_slice(&rest[..count]);
             connection.received(count);
             rest = &rest[count..];
-            let step = context.attend(&self.service, self.peer, |context| {
+            let serve = |context: &mut Context<Inline>| {
                 connection.serve(&self.thread.programs, context, 64).unwrap()
-            });
+            };
+            let step = match &self.thread.tenant {
+                None => context.attend(&self.service, self.peer, serve),
+                Some(tenant) => {
+                    let within = Within::enter(&tenant.ns).unwrap();
+                    context.attend_within(within, &self.service, self.peer, serve)
+                }
+            };
             assert_eq!(step, Step::Receive);
         }
         connection.unsent().get(4..).map(<[u8]>::to_vec)
