@@ -75,6 +75,7 @@ pub mod name;
 pub mod nfs3;
 pub mod portmap;
 pub mod service;
+pub mod statistics;
 pub mod status;
 pub mod store;
 mod stripes;

@@ -95,6 +95,38 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &[Self] = &[
+        Self::Perm,
+        Self::NoEnt,
+        Self::Io,
+        Self::NxIo,
+        Self::Acces,
+        Self::Exist,
+        Self::XDev,
+        Self::NoDev,
+        Self::NotDir,
+        Self::IsDir,
+        Self::Inval,
+        Self::FBig,
+        Self::NoSpc,
+        Self::RoFs,
+        Self::MLink,
+        Self::NameTooLong,
+        Self::NotEmpty,
+        Self::DQuot,
+        Self::Stale,
+        Self::Remote,
+        Self::BadHandle,
+        Self::NotSync,
+        Self::BadCookie,
+        Self::NotSupp,
+        Self::TooSmall,
+        Self::ServerFault,
+        Self::BadType,
+        Self::Jukebox,
+    ];
+
     /// The number on the wire.
     pub fn number(self) -> u32 {
         self as u32

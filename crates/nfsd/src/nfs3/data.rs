@@ -3,8 +3,9 @@
 use super::files::is_dir_is_invalid;
 use super::request::{AroundFile, Detail, Done, Known, Request};
 use crate::export::Export;
-use crate::files::{Files, HeldFile};
+use crate::files::HeldFile;
 use crate::handle::FileHandle;
+use crate::service::Attended;
 use crate::volume::{Access, Stability};
 use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{
@@ -19,14 +20,14 @@ impl Known<'_> {
         let (files, volume) = (self.attended.files(), self.export.volume());
         let file = files.known_file(self.who, volume, &self.handle, Access::Read)?;
         // What fails is tried again in the ordinary way, which says what goes with the failure.
-        read(files, self.export, (&self.handle, &file), args, out).ok()
+        read(self.attended, self.export, (&self.handle, &file), args, out).ok()
     }
 }
 
 impl Request<'_> {
     pub(super) fn read(&self, args: &ReadArgs<'_>, out: &mut Encoder) -> Done<PostOpAttributes> {
         let file = self.file(Access::Read).detail(|| self.attributes())?;
-        read(self.files(), self.export, (&self.handle, &file), args, out)
+        read(self.attended, self.export, (&self.handle, &file), args, out)
             .detail(|| self.attributes())
     }
 
@@ -52,6 +53,7 @@ impl Request<'_> {
             }
         };
         let count = written.detail(|| around.wcc())?;
+        self.attended.moved(count);
         out.put(&Outcome::<_, ()>::Ok(WriteOk {
             file_wcc: around.wcc(),
             // No more than was given.
@@ -91,7 +93,7 @@ impl Request<'_> {
 
 /// Reads from a file straight into the reply.
 fn read(
-    files: Files<'_>,
+    attended: &Attended,
     export: &Export,
     (handle, file): (&FileHandle, &HeldFile<'_>),
     args: &ReadArgs<'_>,
@@ -109,7 +111,7 @@ fn read(
     let attributes = file.attributes();
     if attributes == Err(Status::Stale) {
         // Removed. We keep it from being gone.
-        files.changed(handle);
+        attended.files().changed(handle);
         return Err(Status::Stale);
     }
     let attributes = attributes.ok();
@@ -117,6 +119,7 @@ fn read(
     let eof = ended || count < wanted as usize;
     // No more than `wanted`.
     reply.finish(attributes.map(|now| export.attributes(&now)), count as u32, eof);
+    attended.moved(count);
     Ok(())
 }
 

@@ -59,7 +59,8 @@ impl<B: Blocking> Program<Context<B>> for Nfs3 {
         let arguments = Nfs::decode(procedure, &mut call.arguments())?;
         let mut scope = context.parts()?;
         if procedure.is_idempotent() || !scope.attended.admits_peer() {
-            serve(&mut scope, call, &arguments, results);
+            let failed = serve(&mut scope, call, &arguments, results);
+            context.count(procedure, failed);
             return Ok(Answer::Now);
         }
         let remembered = match Remembered::begin(&scope, call, results) {
@@ -72,6 +73,7 @@ impl<B: Blocking> Program<Context<B>> for Nfs3 {
         if failed != Some(Status::Jukebox) {
             remembered.finish(results.get(start..).unwrap_or_default());
         }
+        context.count(procedure, failed);
         Ok(Answer::Now)
     }
 }

@@ -6,8 +6,11 @@ use crate::export::{Export, ExportTable};
 use crate::files::Files;
 use crate::handle::FileHandle;
 use crate::identity::{Caller, Credentials, IdentityError, Privileges, Session};
+use crate::statistics::{Counted, Place, Stopwatch};
 use crate::{Result, Status};
+use holm_nfs_proto::nfs3::Procedure;
 use holm_sunrpc::{Credential, Refusal};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Is told of everything that may wait for a file system.
@@ -51,6 +54,9 @@ pub struct Context<B> {
     session: Session<'static>,
     blocking: B,
     attended: Option<Attended>,
+    /// Where it counts.
+    place: Place,
+    stopwatch: Stopwatch,
 }
 
 /// Whom a context attends.
@@ -61,6 +67,8 @@ pub(crate) struct Attended {
     exports: Arc<ExportTable>,
     /// When they were current.
     replaced: u64,
+    /// Bytes that the call has read or written.
+    moved: Cell<u64>,
     /// The namespace with its cache, left last.
     within: Option<Within<Object>>,
 }
@@ -75,7 +83,8 @@ impl<B: Blocking> Context<B> {
         privileges: &'static Privileges,
         blocking: B,
     ) -> std::result::Result<Self, IdentityError> {
-        Ok(Self { session: Session::begin(privileges)?, blocking, attended: None })
+        let (session, place) = (Session::begin(privileges)?, Place::take());
+        Ok(Self { session, blocking, attended: None, place, stopwatch: Stopwatch::start() })
     }
 
     /// Serves calls of `peer` to `service` in `work`. Afterwards nothing of the service is held,
@@ -110,8 +119,15 @@ impl<B: Blocking> Context<B> {
         // The number first: exports that are newer than it are looked up once more.
         let replaced = service.replaced();
         let exports = service.exports();
-        let attended = Attended { service: service.clone(), peer, exports, replaced, within };
-        let before = self.attended.replace(attended);
+        let before = self.attended.replace(Attended {
+            service: service.clone(),
+            peer,
+            exports,
+            replaced,
+            moved: Cell::new(0),
+            within,
+        });
+        self.stopwatch = Stopwatch::start();
         let leaving = Leaving { context: self, before };
         work(leaving.context)
     }
@@ -119,6 +135,15 @@ impl<B: Blocking> Context<B> {
     /// To whom it tells when it may block.
     pub fn blocking(&self) -> &B {
         &self.blocking
+    }
+
+    /// Counts a call of NFS that was served.
+    pub(crate) fn count(&mut self, procedure: Procedure, failed: Option<Status>) {
+        if let Some(attended) = &self.attended {
+            let (took, bytes) = (self.stopwatch.lap(), attended.moved.take());
+            let call = Counted { procedure, took, bytes, failed };
+            attended.service.statistics().count(&self.place, call);
+        }
     }
 
     /// Whom it attends, with exports that are current.
@@ -149,6 +174,11 @@ impl<B> Drop for Leaving<'_, B> {
 }
 
 impl Attended {
+    /// The call has read or written so many bytes.
+    pub(crate) fn moved(&self, bytes: usize) {
+        self.moved.set(bytes as u64);
+    }
+
     /// What the service exports.
     pub(crate) fn exports(&self) -> &ExportTable {
         &self.exports

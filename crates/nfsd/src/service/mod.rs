@@ -60,6 +60,7 @@ pub use peer::{Listening, Peer, Transport};
 use crate::export::ExportTable;
 use crate::handle::HandleKey;
 use crate::mount::MountList;
+use crate::statistics::Statistics;
 use crate::{Result, Status};
 use holm_sunrpc::duplicates::{self, DuplicateCache};
 use std::net::IpAddr;
@@ -84,6 +85,7 @@ pub struct Service {
     verifier: AtomicU64,
     duplicates: Mutex<DuplicateCache<IpAddr>>,
     mounted: Mutex<MountList>,
+    statistics: Statistics,
 }
 
 impl Service {
@@ -107,6 +109,7 @@ impl Service {
             verifier: AtomicU64::new(u64::from_ne_bytes(verifier)),
             duplicates: Mutex::new(DuplicateCache::new(limits.duplicates)),
             mounted: Mutex::default(),
+            statistics: Statistics::default(),
         }))
     }
 
@@ -155,6 +158,11 @@ impl Service {
     /// How many mounts clients have told of, and not taken back.
     pub fn mounted(&self) -> usize {
         self.mount_list().len()
+    }
+
+    /// What its calls have come to.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     pub(crate) fn replaced(&self) -> u64 {

@@ -15,5 +15,6 @@ mod operations;
 mod procedures;
 mod readdir;
 mod retransmissions;
+mod statistics;
 mod wire;
 mod world;
