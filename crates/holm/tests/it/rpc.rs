@@ -54,9 +54,18 @@ impl Rpc {
     }
 
     pub fn lookup(&mut self, dir: &[u8], name: &[u8]) -> Result<Handle, Error> {
+        self.lookup_what(dir, name).map(|(handle, _)| handle)
+    }
+
+    /// With what is said of it in the same reply.
+    pub fn lookup_what(
+        &mut self,
+        dir: &[u8],
+        name: &[u8],
+    ) -> Result<(Handle, nfs3::PostOpAttributes), Error> {
         let call = Call::Lookup(nfs3::LookupArgs { what: place(dir, name) });
         let ok = self.nfs::<nfs3::LookupRes<'_>>(&call).into_result()?;
-        Ok(ok.object.to_vec())
+        Ok((ok.object.to_vec(), ok.object_attributes))
     }
 
     pub fn getattr(&mut self, object: &[u8]) -> Result<nfs3::Attributes, Error> {

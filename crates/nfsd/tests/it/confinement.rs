@@ -227,6 +227,7 @@ fn a_directory_that_keeps_leaving_the_export_is_found_inside_or_not_at_all() {
                     let deep = volume.find_node(caller, &dir, "deep").unwrap();
                     let (right, above) =
                         (deep.attributes().unwrap().inode, dir.attributes().unwrap().inode);
+                    let top = root.attributes().unwrap().inode;
                     while_swapping(&mine, &theirs, || {
                         for _ in 0..3000 {
                             match volume.inode_of(caller, deep.id()) {
@@ -234,10 +235,12 @@ fn a_directory_that_keeps_leaving_the_export_is_found_inside_or_not_at_all() {
                                 Err(Status::Stale) => {}
                                 Err(other) => panic!("{other:?}"),
                             }
-                            match volume.find_node(caller, &deep, "..") {
-                                Ok(up) => assert_eq!(up.attributes().unwrap().inode, above),
-                                Err(Status::Stale) => {}
-                                Err(other) => panic!("{other:?}"),
+                            for (from, to) in [(&deep, above), (&dir, top)] {
+                                match volume.find_node(caller, from, "..") {
+                                    Ok(up) => assert_eq!(up.attributes().unwrap().inode, to),
+                                    Err(Status::Stale) => {}
+                                    Err(other) => panic!("{other:?}"),
+                                }
                             }
                         }
                     });
