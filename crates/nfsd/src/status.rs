@@ -137,9 +137,16 @@ impl From<Errno> for Status {
     /// The meaning that fits most operations; those for which it does not fit look first.
     fn from(errno: Errno) -> Self {
         match errno {
-            Errno::PERM => Self::Perm,
+            // The second: an encrypted directory without its key.
+            Errno::PERM | Errno::NOKEY => Self::Perm,
             Errno::NOENT => Self::NoEnt,
-            Errno::IO | Errno::REMOTEIO | Errno::NODATA => Self::Io,
+            // A disk, a damaged file system, a file system in user space that ended meanwhile.
+            Errno::IO
+            | Errno::REMOTEIO
+            | Errno::NODATA
+            | Errno::UCLEAN
+            | Errno::BADMSG
+            | Errno::CONNABORTED => Self::Io,
             Errno::NXIO => Self::NxIo,
             // A running program, a mount point: it may last, so the client is not told to wait.
             Errno::ACCESS | Errno::TXTBSY | Errno::BUSY => Self::Acces,
@@ -212,6 +219,19 @@ mod tests {
             libc::EDQUOT,
             libc::ESTALE,
             libc::ENOTCONN,
+            // What file systems give though no page of the manual says so.
+            libc::EUCLEAN,
+            libc::EBADMSG,
+            libc::ENODATA,
+            libc::ENOKEY,
+            libc::EREMOTEIO,
+            libc::ETIMEDOUT,
+            libc::EREMOTE,
+            libc::EILSEQ,
+            libc::ECONNABORTED,
+            libc::ESHUTDOWN,
+            libc::ENOLCK,
+            libc::ENOBUFS,
         ];
         for number in documented {
             let status = Status::from(Errno::from_raw_os_error(number));
