@@ -119,8 +119,8 @@ fn every_entry_that_stays_is_listed_once_in_small_pieces_of_a_large_directory() 
         let scratch = Scratch::new();
         let client = Client::new(&Thread::new(), &service(vec![trusting(scratch.path())]));
         let root = client.mount("/").unwrap();
-        let budgets = [4096, 1200, 9000, 2048, 32 << 10];
-        lists_what_stays(&client, &root, scratch.path(), 20_000, &budgets);
+        let budgets = [4096, 32 << 10, 1200, 64 << 10, 9000, 2048];
+        lists_what_stays(&client, &root, scratch.path(), 100_000, &budgets);
     });
 }
 
