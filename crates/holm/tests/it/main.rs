@@ -3,6 +3,7 @@
 mod attacks;
 #[path = "../../../nfsd/tests/it/calls.rs"]
 mod calls;
+mod docs;
 mod libnfs;
 mod linux;
 mod rpc;
