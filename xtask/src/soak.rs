@@ -18,23 +18,26 @@ enum What {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Linux in guests works in what it mounted, and goes on while the server is killed
+    Clients,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let What::Core { seconds } = arguments.what;
-    let seconds = seconds.to_string();
-    run_command(cargo([
-        "test",
-        "--quiet",
-        "--locked",
-        "--profile",
-        "checked",
-        "-p",
-        "holm-netns",
-        "--test",
-        "soak",
-        "--",
-        "--seconds",
-        &seconds,
-    ]))
+    match arguments.what {
+        What::Core { seconds } => {
+            let seconds = seconds.to_string();
+            run_command(cargo(tests("holm-netns", "soak", &["--seconds", &seconds])))
+        }
+        What::Clients => {
+            let which = ["linux::", "--ignored", "--nocapture", "--test-threads=1"];
+            run_command(cargo(tests("holm", "it", &which)))
+        }
+    }
+}
+
+/// A test of a package, optimised and with the assertions on.
+fn tests<'a>(package: &'a str, test: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let call =
+        ["test", "--quiet", "--locked", "--profile", "checked", "-p", package, "--test", test];
+    [&call[..], &["--"], arguments].concat()
 }
