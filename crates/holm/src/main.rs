@@ -2,13 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-mod caches;
-mod log;
-mod nfs;
-mod serve;
-mod state;
-
 use clap::{Parser, Subcommand};
+use holm::{log, serve};
 use std::process::ExitCode;
 
 /// A multi-tenant NFS server: one process, many tenants

@@ -1,0 +1,15 @@
+//! holm, the program: one process that serves many tenants. Here its parts are joined; each of them
+//! is a crate of its own.
+//!
+//! - [`caches`]: what keeps the file caches of all namespaces going.
+//! - [`model`]: the nouns that configuration, API and command line have in common.
+//! - [`serve`]: `holm serve`, from its first line to its last.
+
+#![forbid(unsafe_code)]
+
+pub mod caches;
+pub mod log;
+pub mod model;
+pub mod nfs;
+pub mod serve;
+pub mod state;

@@ -1,0 +1,442 @@
+//! The nouns of holm, as they are written in configuration, asked for over the admin API, and shown
+//! by the command line.
+//!
+//! What somebody asks for is a *spec*: [`NamespaceSpec`] with its [`ExportSpec`]s, [`ListenSpec`]s and
+//! [`LimitsSpec`]. What there is is a *view*: [`NamespaceView`] and what is in it. What happens is an
+//! [`Event`]; what went wrong an [`ErrorBody`].
+//!
+//! Points in time are milliseconds since 1970 (UTC), sizes are bytes, durations seconds.
+
+use serde::{Deserialize, Serialize, Serializer};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use utoipa::ToSchema;
+
+/// A namespace to be: one tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NamespaceSpec {
+    /// Its name: 1 to 63 of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// What it exports. The paths differ.
+    #[serde(default)]
+    pub export: Vec<ExportSpec>,
+    /// Where it listens.
+    #[serde(default)]
+    pub listen: Vec<ListenSpec>,
+    /// What its clients may take together.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+}
+
+/// An export to be: a directory that clients see. What is not said is the safest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ExportSpec {
+    /// What clients call it: `/`, or `/` and names with `/` between them.
+    pub path: String,
+    /// The directory that it shows; absolute.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
+    pub dir: PathBuf,
+    /// Nothing may be changed.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Which callers become the anonymous user.
+    #[serde(default)]
+    pub squash: Squash,
+    /// The user that squashed callers become.
+    #[serde(default = "nobody")]
+    pub anon_uid: u32,
+    /// The group that squashed callers become.
+    #[serde(default = "nobody")]
+    pub anon_gid: u32,
+    /// Which clients it is for: addresses, or networks as `10.0.0.0/8`. By default this machine only.
+    #[serde(default = "loopback")]
+    pub clients: Vec<String>,
+    /// Only for calls from ports below 1024.
+    #[serde(default)]
+    pub privileged_port: bool,
+    /// File systems that are mounted below the directory belong to it.
+    #[serde(default)]
+    pub cross_mounts: bool,
+    /// Most bytes of a READ: a multiple of 4096 up to 1048576.
+    #[serde(default = "transfer_max")]
+    pub max_read: u32,
+    /// Most bytes of a WRITE: a multiple of 4096 up to 1048576.
+    #[serde(default = "transfer_max")]
+    pub max_write: u32,
+    /// Answer changes of directories and attributes before they are on the disk. It is faster, and a
+    /// crash of the machine or a power failure loses changes that clients saw succeed.
+    #[serde(default)]
+    pub lose_changes_on_power_failure: bool,
+}
+
+impl ExportSpec {
+    /// A directory under a path, everything else as if nothing had been said.
+    pub fn new(path: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            dir: dir.into(),
+            read_only: false,
+            squash: Squash::default(),
+            anon_uid: nobody(),
+            anon_gid: nobody(),
+            clients: loopback(),
+            privileged_port: false,
+            cross_mounts: false,
+            max_read: transfer_max(),
+            max_write: transfer_max(),
+            lose_changes_on_power_failure: false,
+        }
+    }
+}
+
+/// Which callers become the anonymous user of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Squash {
+    /// User 0 and group 0.
+    #[default]
+    Root,
+    /// Everybody.
+    All,
+    /// Nobody: clients are taken at their word.
+    None,
+}
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ListenSpec {
+    /// An address and a port; port 0 means any that is free.
+    #[schema(value_type = String, examples("127.0.0.1:2049"))]
+    pub addr: SocketAddr,
+    /// In which kernel network namespace; by default the one that the server runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsRef>,
+    /// Answer MOUNT and the port mapper by UDP as well, because clients probe it.
+    #[serde(default = "yes")]
+    pub udp: bool,
+}
+
+impl ListenSpec {
+    /// At an address of the network namespace that the server runs in.
+    pub fn new(addr: SocketAddr) -> Self {
+        Self { addr, netns: None, udp: true }
+    }
+}
+
+/// A kernel network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum NetnsRef {
+    /// That of a process.
+    Pid(u32),
+    /// One that is bound to a path, such as `/run/netns/blue`.
+    Path(String),
+}
+
+/// What the clients of a namespace may take together. What is not said is the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Connections at a time; one more is closed as soon as it is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Bytes of one call, with what it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_size: Option<u32>,
+    /// Bytes of replies that a client does not take, from which on nothing more is received from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent_replies: Option<u32>,
+    /// Seconds without a call after which a connection is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_time: Option<u32>,
+    /// Files that are kept open between calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
+    /// Calls that must not be done twice, whose replies are remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered_replies: Option<u32>,
+}
+
+/// A namespace, as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct NamespaceView {
+    /// Its name.
+    pub name: String,
+    /// Its number, which no other namespace of this server has or had. `NAME@ID` names it even when
+    /// it is draining and its name is somebody else's.
+    pub id: u64,
+    /// Where it is in its life.
+    pub state: NamespaceState,
+    /// What is going on in it, and what it waits for when it is draining.
+    pub held: HeldView,
+    /// What it exports.
+    pub exports: Vec<ExportView>,
+    /// Where it listens.
+    pub listeners: Vec<ListenerView>,
+    /// What its clients may take together.
+    pub limits: LimitsSpec,
+    /// What has happened in it; not of one that is draining.
+    pub counters: Option<CountersView>,
+}
+
+/// Where a namespace is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamespaceState {
+    /// It is served.
+    Live,
+    /// It is on its way out, and something of it is still held.
+    Draining,
+}
+
+/// What is held of a namespace or of an export.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HeldView {
+    /// How many hold it.
+    pub count: usize,
+    /// Those of them that are known by name, the oldest first.
+    pub holders: Vec<HolderView>,
+    /// The part of the server that is closing what was in the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exiting: Option<String>,
+}
+
+/// Something that is going on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HolderView {
+    /// Which operation, in the words of its RFC; none if it is no client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The path of the export that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<String>,
+    /// The file that it is on: its path where that is known, else its handle in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// The client that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since: u64,
+    /// For how long, in seconds.
+    pub age: f64,
+    /// The line of code that holds on.
+    pub at: String,
+    /// The thread that came there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+}
+
+/// An export, as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExportView {
+    /// As it was asked for.
+    #[serde(flatten)]
+    pub spec: ExportSpec,
+    /// How its objects are found by their handles.
+    pub handles: HandleKind,
+    /// Why not by the file system's own handles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_paths: Option<String>,
+}
+
+/// How objects are found by their handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandleKind {
+    /// By the file system's own handles.
+    Kernel,
+    /// By paths that the server remembers.
+    Paths,
+}
+
+/// A listener, as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListenerView {
+    /// As it was asked for.
+    #[serde(flatten)]
+    pub spec: ListenSpec,
+    /// Where it listens in fact: with the port that was free, if any was asked for.
+    #[schema(value_type = String)]
+    pub local: SocketAddr,
+    /// Connections that came by it.
+    pub connections: usize,
+}
+
+/// What has happened in a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CountersView {
+    /// Connections there are.
+    pub connections: usize,
+    /// Connections that were accepted and served.
+    pub accepted: u64,
+    /// Connections that were closed at once, because there were too many.
+    pub refused: u64,
+    /// Connections that were closed because what came on them was not RPC.
+    pub broken: u64,
+    /// Connections that were closed because nothing came.
+    pub idle: u64,
+    /// Calls that were served.
+    pub calls: u64,
+    /// Bytes that were received.
+    pub received: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Mounts that clients have told of, and not taken back.
+    pub mounted: usize,
+    /// Pieces of work that wait for a thread.
+    pub queued: usize,
+    /// Calls that took longer than they should.
+    pub stuck_calls: u64,
+    /// Its calls take long just now, so that it is served by threads of its own.
+    pub slow: bool,
+    /// Errors of the server itself that ended a piece of work.
+    pub panics: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// When, in milliseconds since 1970.
+    pub time: u64,
+    /// In which namespace, as `NAME@ID`; none if it is about the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ns: Option<String>,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happened,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Happened {
+    /// A namespace is served.
+    Created,
+    /// A namespace is not served any more, and its name is free.
+    Draining,
+    /// Nothing is left of a namespace.
+    Gone,
+    /// A namespace exports one directory more.
+    ExportAdded {
+        /// The export's path.
+        path: String,
+    },
+    /// A namespace exports one directory less.
+    ExportRemoved {
+        /// The export's path.
+        path: String,
+    },
+    /// A namespace listens at one more place.
+    ListenerAdded {
+        /// Where.
+        #[schema(value_type = String)]
+        addr: SocketAddr,
+        /// In which kernel network namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        netns: Option<NetnsRef>,
+    },
+    /// A namespace listens at one place less.
+    ListenerRemoved {
+        /// Where.
+        #[schema(value_type = String)]
+        addr: SocketAddr,
+        /// In which kernel network namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        netns: Option<NetnsRef>,
+        /// Why, if nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// The limits of a namespace are others.
+    LimitsChanged,
+    /// A call takes longer than it should.
+    Stuck {
+        /// What the server knows of it.
+        why: String,
+    },
+    /// A part of the server failed.
+    Failed {
+        /// Which, and what it said.
+        why: String,
+    },
+    /// The configuration was read again and applied.
+    ConfigApplied {
+        /// What has changed, in words.
+        changes: Vec<String>,
+    },
+    /// The configuration was read again and refused whole.
+    ConfigRefused {
+        /// All that is wrong with it.
+        errors: Vec<String>,
+    },
+    /// Events that are missing here because the listener was slow.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ErrorBody {
+    /// Which kind of reason it is.
+    pub code: ErrorCode,
+    /// What was tried, on what, and why it failed.
+    pub message: String,
+    /// What is still held, for `still-held`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldView>,
+}
+
+/// Kinds of reasons why a request is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// What was asked for cannot be.
+    Invalid,
+    /// It is about something that is not there.
+    NotFound,
+    /// There is something of that name, path or address already.
+    Exists,
+    /// What was to go is going, and has not gone in time.
+    StillHeld,
+    /// The system did not allow it.
+    Failed,
+}
+
+/// User and group of squashed callers if nothing is said.
+const fn nobody() -> u32 {
+    65534
+}
+
+/// Clients of an export if nothing is said.
+fn loopback() -> Vec<String> {
+    ["127.0.0.0/8", "::1"].map(String::from).into()
+}
+
+/// Most bytes of a READ or a WRITE if nothing is said.
+const fn transfer_max() -> u32 {
+    1 << 20
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A path as JSON can say it: bytes that are no text are replaced.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
