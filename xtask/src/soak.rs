@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         What::Clients => {
             let which = ["linux::", "--ignored", "--nocapture", "--test-threads=1"];
-            run_command(cargo(tests("holm", "it", &which)))
+            run_command(cargo(tests("holm", "program", &which)))
         }
     }
 }

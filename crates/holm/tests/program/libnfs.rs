@@ -93,7 +93,7 @@ fn build(world: &World) -> PathBuf {
     install("libnfs-dev", "/usr/include/nfsc/libnfs.h");
     install("gcc", "/usr/bin/gcc");
     let program = world.folder().join("tree");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tree.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/tree.c");
     succeeds(Command::new("gcc").arg("-o").arg(&program).arg(source).arg("-lnfs"));
     program
 }
