@@ -3,6 +3,7 @@
 //!
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
+//! - [`server`]: the tenants of a running server, and every change of them.
 //! - [`serve`]: `holm serve`, from its first line to its last.
 
 #![forbid(unsafe_code)]
@@ -12,4 +13,6 @@ pub mod log;
 pub mod model;
 pub mod nfs;
 pub mod serve;
+pub mod server;
+pub mod spec;
 pub mod state;

@@ -156,9 +156,6 @@ pub struct LimitsSpec {
     /// Files that are kept open between calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
-    /// Calls that must not be done twice, whose replies are remembered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remembered_replies: Option<u32>,
 }
 
 /// A namespace, as it is.
@@ -217,7 +214,8 @@ pub struct HolderView {
     /// The path of the export that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<String>,
-    /// The file that it is on: its path where that is known, else its handle in hexadecimal.
+    /// The object that it is on: its path within the export's directory where that is known, else
+    /// its handle in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// The client that it is for.

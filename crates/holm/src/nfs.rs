@@ -1,31 +1,97 @@
 //! Joins the NFS programs, the RPC server and the pool: a subsystem of every namespace.
 
-use holm_lifetime::Deadline;
+use crate::server::operations::{Desk, Operations};
 use holm_netns::{Held, InitError, Namespace, Subsystem, View};
 use holm_nfsd::cache::Within;
 use holm_nfsd::identity::Privileges;
 use holm_nfsd::service::{Blocking, Context, Operation, Peer, Service, Transport};
+use holm_nfsd::store::{DatabaseError, PathDatabase, Syncing};
 use holm_pool::{Bracket, Turn};
 use holm_sunrpc::Programs;
 use holm_sunrpc::server::{self, Counted};
-use std::sync::{Arc, OnceLock};
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a namespace serves, once it has been said.
 pub struct Served {
     ns: Namespace,
     service: OnceLock<Arc<Service>>,
+    paths: OnceLock<Paths>,
     counted: Arc<Counted>,
+    glimpse: Arc<Glimpse>,
 }
 
 impl Served {
-    /// Says what is served; once.
-    pub fn set_service(&self, service: Arc<Service>) {
+    /// Says what is served, and where its paths are remembered; once.
+    pub fn begin(&self, service: Arc<Service>, paths: Paths) {
+        *self.glimpse.service() = Some(service.clone());
+        let _ = self.paths.set(paths);
         let _ = self.service.set(service);
+    }
+
+    /// What is served; nothing before it has begun.
+    pub fn service(&self) -> Option<&Arc<Service>> {
+        self.service.get()
+    }
+
+    /// Where paths are remembered.
+    pub fn paths(&self) -> Option<&Paths> {
+        self.paths.get()
     }
 
     /// What happens on its sockets.
     pub fn counted(&self) -> &Arc<Counted> {
         &self.counted
+    }
+
+    /// A look at what is served for those who are not inside.
+    pub fn glimpse(&self) -> &Arc<Glimpse> {
+        &self.glimpse
+    }
+}
+
+/// A look at the service of a namespace that cannot be entered any more. Nobody keeps the service by
+/// it: whoever looks holds up its end, and nothing is seen after that.
+#[derive(Default)]
+pub struct Glimpse(Mutex<Option<Arc<Service>>>);
+
+impl Glimpse {
+    /// Looks at the service while it is there.
+    pub fn look<R>(&self, look: impl FnOnce(&Service) -> R) -> Option<R> {
+        self.service().as_deref().map(look)
+    }
+
+    fn service(&self) -> MutexGuard<'_, Option<Arc<Service>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a namespace remembers paths: opened for the first export that needs it.
+#[derive(Debug)]
+pub struct Paths {
+    path: PathBuf,
+    database: Mutex<Option<Arc<PathDatabase>>>,
+}
+
+impl Paths {
+    /// To be kept in that file.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, database: Mutex::new(None) }
+    }
+
+    /// The database.
+    ///
+    /// # Errors
+    ///
+    /// As [`PathDatabase::open`].
+    pub fn open(&self) -> Result<Arc<PathDatabase>, DatabaseError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*database {
+            return Ok(database.clone());
+        }
+        let opened = Arc::new(PathDatabase::open(&self.path, Syncing::default())?);
+        Ok(database.insert(opened).clone())
     }
 }
 
@@ -43,8 +109,18 @@ impl Subsystem for Nfs {
     }
 
     fn init(&self, ns: &View<'_>, _: &mut Held<'_>) -> Result<Served, InitError> {
-        let ns = ns.namespace().clone();
-        Ok(Served { ns, service: OnceLock::new(), counted: Arc::default() })
+        Ok(Served {
+            ns: ns.namespace().clone(),
+            service: OnceLock::new(),
+            paths: OnceLock::new(),
+            counted: Arc::default(),
+            glimpse: Arc::default(),
+        })
+    }
+
+    fn exit(&self, _: &View<'_>, served: Served) {
+        drop(served.glimpse.service().take());
+        drop(served);
     }
 }
 
@@ -52,18 +128,20 @@ impl Subsystem for Nfs {
 pub struct Programme {
     programs: Programs<Context<Watched>>,
     privileges: &'static Privileges,
+    operations: Arc<Operations>,
     datagrams: bool,
 }
 
 impl Programme {
     /// What is served over streams.
-    pub fn streams(privileges: &'static Privileges) -> Self {
-        Self { programs: holm_nfsd::programs(), privileges, datagrams: false }
+    pub fn streams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
+        Self { programs: holm_nfsd::programs(), privileges, operations, datagrams: false }
     }
 
     /// What is served by datagrams, because clients ask by them.
-    pub fn datagrams(privileges: &'static Privileges) -> Self {
-        Self { programs: holm_nfsd::programs_by_datagram(), privileges, datagrams: true }
+    pub fn datagrams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
+        let programs = holm_nfsd::programs_by_datagram();
+        Self { programs, privileges, operations, datagrams: true }
     }
 }
 
@@ -86,7 +164,7 @@ impl server::Service for Programme {
         let mut kept = turn.scratch::<Option<Context<Watched>>>();
         let context = match &mut *kept {
             Some(context) => context,
-            none => match Context::new(self.privileges, Watched(turn.bracket())) {
+            none => match Context::new(self.privileges, Watched::new(turn, &self.operations)) {
                 Ok(context) => none.insert(context),
                 Err(error) => {
                     tracing::error!(%error, "a thread can't act as the callers: connection closed");
@@ -94,26 +172,32 @@ impl server::Service for Programme {
                 }
             },
         };
+        context.blocking().ns.set(served.ns.id().id);
         let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
         let peer = Peer::new(transport, peer.address, peer.local);
         Some(context.attend_within(within, service, peer, serve))
     }
 }
 
-/// Tells the pool's watchdog of every call that may wait for a file system.
+/// Tells the pool's watchdog of every call that may wait for a file system, and whoever asks what
+/// is going on.
 #[derive(Debug)]
-pub struct Watched(Bracket);
+pub struct Watched {
+    bracket: Bracket,
+    desk: Arc<Desk>,
+    ns: Cell<u64>,
+}
 
-impl Blocking for Watched {
-    fn may_block<R>(&self, _: &Operation<'_>, work: impl FnOnce() -> R) -> R {
-        self.0.may_block(work)
+impl Watched {
+    fn new(turn: &Turn<'_>, operations: &Operations) -> Self {
+        Self { bracket: turn.bracket(), desk: operations.desk(), ns: Cell::new(0) }
     }
 }
 
-/// How long the end of a server waits for what is in flight.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// [`PATIENCE`] from now.
-pub fn patience() -> Deadline {
-    Deadline::after(PATIENCE)
+impl Blocking for Watched {
+    #[track_caller]
+    fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R {
+        let _noted = self.desk.begin(self.ns.get(), operation);
+        self.bracket.may_block(work)
+    }
 }

@@ -5,10 +5,12 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod closing;
 mod network;
 mod path;
 mod table;
 
+pub use closing::Closed;
 pub use network::{Network, NetworkError};
 pub use path::{ExportPath, PATH_MAX, PathError};
 pub use table::{ExportTable, TableError};
@@ -20,6 +22,7 @@ use crate::store::{self, ChooseError, DatabaseError, PathDatabase, Unsuitable};
 use crate::stripes::Stripes;
 use crate::sys;
 use crate::volume::{Durability, Options, Volume};
+use closing::Closing;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -161,6 +164,8 @@ pub struct Export {
     volume: Volume,
     why_paths: Option<Unsuitable>,
     stripes: Stripes,
+    /// Last: see there.
+    closing: Closing,
 }
 
 impl Export {
@@ -198,6 +203,7 @@ impl Export {
             why_paths: chosen.why_paths,
             stripes: Stripes::default(),
             options,
+            closing: Closing::new(),
         })
     }
 
@@ -219,6 +225,11 @@ impl Export {
     /// Why its objects are found by remembered paths, if they are.
     pub fn why_paths(&self) -> Option<&Unsuitable> {
         self.why_paths.as_ref()
+    }
+
+    /// What tells when it is closed, that is, when the last who has it has let go.
+    pub fn closed(&self) -> Closed {
+        self.closing.closed()
     }
 
     /// Whether it is for a client.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 /// for more than a short lock.
 pub trait Blocking {
     /// Runs `work`, at once and on this thread.
+    #[track_caller]
     fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R;
 }
 
@@ -238,6 +239,7 @@ impl<B: Blocking> Scope<'_, B> {
     /// # Errors
     ///
     /// [`Status::ServerFault`] if the thread could not become that; `work` did not run.
+    #[track_caller]
     pub(crate) fn run<T>(
         &mut self,
         procedure: &'static str,

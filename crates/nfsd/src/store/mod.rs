@@ -28,6 +28,7 @@ use crate::handle::{HandleKey, NodeId, StoreKind};
 use crate::name::Name;
 use std::fmt::Debug;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An object, and where it was found.
@@ -95,6 +96,12 @@ pub trait Store: Debug + Send + Sync {
     /// was moved, by itself or with a directory above it.
     fn may_lose_objects(&self) -> bool {
         true
+    }
+
+    /// Where an object was last seen, below the root, for people to read; nothing if the store
+    /// remembers no paths. Touches none of the export's files.
+    fn last_seen(&self, _node: &NodeId) -> Option<PathBuf> {
+        None
     }
 
     /// Whether [`will_move`](Self::will_move) and [`removed`](Self::removed) do anything.

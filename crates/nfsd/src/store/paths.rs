@@ -10,8 +10,11 @@ use crate::{Result, Status};
 use rustix::fs::{FileType, StatxFlags};
 use rustix::io::Errno;
 use siphasher::sip128::{Hasher128, SipHasher24};
+use std::ffi::OsString;
 use std::hash::Hasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Nodes are digests of what identifies an object; the database says where it was last seen.
@@ -98,8 +101,8 @@ impl PathStore {
         self.database.places(self.export, digest).map_err(|_| Status::ServerFault)
     }
 
-    /// Tries the newest place of every directory on the way, which is nearly always right.
-    fn open_newest(&self, wanted: &Digest) -> Result<Option<OwnedFd>> {
+    /// The newest places of an object and of every directory above it, as a path.
+    fn newest_path(&self, wanted: &Digest) -> Result<Option<Vec<u8>>> {
         let mut path = Vec::new();
         let mut at = *wanted;
         while at != self.root_digest {
@@ -113,6 +116,12 @@ impl PathStore {
         }
         path.pop();
         path.reverse();
+        Ok(Some(path))
+    }
+
+    /// Tries the newest place of every directory on the way, which is nearly always right.
+    fn open_newest(&self, wanted: &Digest) -> Result<Option<OwnedFd>> {
+        let Some(path) = self.newest_path(wanted)? else { return Ok(None) };
         match self.root.resolve(self.root.directory(), &path) {
             Ok(opened) if self.digest(opened.as_fd())?.0 == *wanted => Ok(Some(opened)),
             Ok(_) => Ok(None),
@@ -214,6 +223,11 @@ impl Store for PathStore {
             Some(parent) if !self.root.contains(parent.as_fd())? => Err(Status::Stale),
             _ => Ok(object),
         }
+    }
+
+    fn last_seen(&self, node: &NodeId) -> Option<PathBuf> {
+        let path = self.newest_path(&digest_of(node)?).ok()??;
+        Some(OsString::from_vec(path).into())
     }
 
     fn follows_names(&self) -> bool {

@@ -1,0 +1,64 @@
+//! Changes of what is served: each whole or not at all.
+//!
+//! First everything that may fail or take long is done beside what is served: directories are
+//! opened, sockets bound (`prepare`). Then, with the list of namespaces locked, it takes
+//! the place of what was there (`commit`); what may fail of that comes first and can
+//! be undone. So many changes at once are as whole as one.
+//!
+//! Whoever prepares a change of a namespace is inside it, and is shown as one who holds it. Of two who
+//! change the same namespace at a time the second is refused: it would have been made for something
+//! that is not there any more.
+
+use super::tenants::LeavingExport;
+use super::{Error, Server};
+use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
+use holm_netns::Namespace;
+
+/// A change of what is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A namespace comes.
+    Add(NamespaceSpec),
+    /// A namespace goes, and its key is destroyed.
+    Remove(String),
+    /// A namespace becomes another.
+    Alter(Alteration),
+}
+
+/// How a namespace becomes another. An export or a listener that is both removed and added is
+/// replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alteration {
+    /// Which namespace.
+    pub name: String,
+    /// Paths of exports that go.
+    pub del_export: Vec<String>,
+    /// Exports that come.
+    pub add_export: Vec<ExportSpec>,
+    /// Listeners that go: as they were asked for, or with the port that they have.
+    pub del_listen: Vec<ListenSpec>,
+    /// Listeners that come.
+    pub add_listen: Vec<ListenSpec>,
+    /// Other limits, for connections from now on.
+    pub limits: Option<LimitsSpec>,
+}
+
+/// What has come of changes.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    pub(super) removed: Vec<Namespace>,
+    pub(super) leaving: Vec<LeavingExport>,
+}
+
+impl Server {
+    /// Carries out all changes or none.
+    pub(super) fn change(&self, changes: Vec<Change>) -> Result<Changed, Vec<Error>> {
+        let prepared = self.prepare(changes)?;
+        let changed = self.commit(prepared).map_err(|error| vec![error])?;
+        if !changed.removed.is_empty() {
+            // Their keys must not come back after a crash of the machine.
+            self.state.sync().map_err(|error| vec![Error::failed(error)])?;
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,256 @@
+//! What was prepared takes its place.
+
+use super::change::{Alteration, Changed};
+use super::listeners::Listener;
+use super::prepare::{Altered, Coming, Prepared, served};
+use super::tenants::{KnownExport, Tenant, Tenants};
+use super::{Error, Server};
+use crate::model::Happened;
+use crate::state;
+use holm_lifetime::Deadline;
+use holm_netns::Inside;
+use holm_nfsd::export::ExportTable;
+use holm_pool::{NsPool, PoolSubsystem};
+
+impl Server {
+    /// Puts what was prepared in place, or fails and leaves everything as it was.
+    pub(super) fn commit(&self, prepared: Prepared) -> Result<Changed, Error> {
+        let mut tenants = self.tenants();
+        tenants.prune();
+        is_as_it_was(&tenants, &prepared)?;
+        let Prepared { coming, altered, going } = prepared;
+
+        let mut started = Started::new(self);
+        started.keep(&tenants, &coming, &going)?;
+        for coming in coming {
+            started.create(coming)?;
+        }
+        for altered in altered {
+            started.alter(altered, &tenants)?;
+        }
+
+        // From here on nothing fails.
+        let (created, altered) = started.succeed();
+        for tenant in created {
+            self.add(&mut tenants, tenant);
+        }
+        let mut changed = Changed::default();
+        for altered in altered {
+            self.alter(&mut tenants, altered, &mut changed);
+        }
+        for (name, _) in going {
+            self.remove(&mut tenants, &name, &mut changed);
+        }
+        // Nobody is waited for.
+        let _ = self.registry.remove(&changed.removed, Deadline::now());
+        Ok(changed)
+    }
+
+    fn add(&self, tenants: &mut Tenants, tenant: Tenant) {
+        let id = tenant.ns.id();
+        let name = id.name.to_string();
+        self.speaker.say(Some(id), Happened::Created);
+        for listener in &tenant.listeners {
+            tenants.addresses.add(listener, &name);
+        }
+        tenants.live.insert(name, tenant);
+    }
+
+    fn alter(&self, tenants: &mut Tenants, altered: Ready, changed: &mut Changed) {
+        let Ready { change, exports, listeners, inside } = altered;
+        let Tenants { live, addresses, .. } = tenants;
+        let Some(tenant) = live.get_mut(&change.name) else { return };
+        let id = tenant.ns.id().clone();
+        let say = |what| self.speaker.say(Some(&id), what);
+
+        let goes = |it: &mut Listener| {
+            change.del_listen.iter().any(|del| it.is_at(del.addr, del.netns.as_ref()))
+        };
+        for mut listener in tenant.listeners.extract_if(.., goes) {
+            addresses.remove(&listener);
+            listener.stop();
+            let (addr, netns) = (listener.local, listener.spec.netns.clone());
+            say(Happened::ListenerRemoved { addr, netns, why: None });
+        }
+        for listener in listeners {
+            addresses.add(&listener, &change.name);
+            let (addr, netns) = (listener.local, listener.spec.netns.clone());
+            say(Happened::ListenerAdded { addr, netns });
+            tenant.listeners.push(listener);
+        }
+        if let Some(service) = served(&inside).ok().and_then(|served| served.service()) {
+            let listening = tenant.listeners.iter().flat_map(Listener::listening);
+            service.set_listening(listening.collect());
+            if let Some((table, known)) = exports {
+                drop(service.set_exports(table));
+                let goes = |it: &mut KnownExport| change.del_export.iter().any(|p| p == it.path());
+                tenant.leaving.retain(|export| !export.closed.is_closed());
+                for export in tenant.exports.extract_if(.., goes) {
+                    let path = export.path().to_owned();
+                    let leaving = export.leave();
+                    changed.leaving.push(leaving.clone());
+                    tenant.leaving.push(leaving);
+                    say(Happened::ExportRemoved { path });
+                }
+                for export in &change.add_export {
+                    say(Happened::ExportAdded { path: export.path.clone() });
+                }
+                tenant.exports = known;
+            }
+        }
+        if let Some(limits) = change.limits {
+            tenant.limits = limits;
+            say(Happened::LimitsChanged);
+        }
+        tenant.version += 1;
+    }
+
+    fn remove(&self, tenants: &mut Tenants, name: &str, changed: &mut Changed) {
+        let Some(mut tenant) = tenants.live.remove(name) else { return };
+        for listener in &mut tenant.listeners {
+            tenants.addresses.remove(listener);
+            listener.stop();
+        }
+        self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
+        changed.removed.push(tenant.ns.clone());
+        tenants.draining.insert(tenant.ns.id().id, tenant);
+    }
+}
+
+/// Refuses what was prepared for something that is not there any more.
+fn is_as_it_was(tenants: &Tenants, prepared: &Prepared) -> Result<(), Error> {
+    let changed = |name: &str| {
+        let why = "was changed by somebody else meanwhile: try again";
+        Error::Failed(format!("namespace {name} {why}"))
+    };
+    for Altered { change, id, version, .. } in &prepared.altered {
+        let tenant = tenants.live(&change.name)?;
+        if (tenant.ns.id().id, tenant.version) != (*id, *version) {
+            return Err(changed(&change.name));
+        }
+    }
+    for (name, id) in &prepared.going {
+        if tenants.live(name)?.ns.id().id != *id {
+            return Err(changed(name));
+        }
+    }
+    let mut coming = prepared.coming.iter();
+    match coming.find(|coming| tenants.live.contains_key(&coming.spec.name)) {
+        Some(taken) => Err(Error::Exists(format!("namespace {} exists already", taken.spec.name))),
+        None => Ok(()),
+    }
+}
+
+/// What has been begun and is undone if this is dropped before all has succeeded.
+struct Started<'s> {
+    server: &'s Server,
+    kept: Vec<state::Change>,
+    created: Vec<Tenant>,
+    altered: Vec<Ready>,
+}
+
+/// An alteration whose listeners are served.
+struct Ready {
+    change: Alteration,
+    exports: Option<(ExportTable, Vec<KnownExport>)>,
+    listeners: Vec<Listener>,
+    // Last: whoever is told that the namespace is gone finds nothing of it here.
+    inside: Inside,
+}
+
+impl<'s> Started<'s> {
+    fn new(server: &'s Server) -> Self {
+        Self { server, kept: Vec::new(), created: Vec::new(), altered: Vec::new() }
+    }
+
+    /// Keeps the keys of those that come, and destroys those of who goes.
+    fn keep(
+        &mut self,
+        tenants: &Tenants,
+        coming: &[Coming],
+        going: &[(String, u64)],
+    ) -> Result<(), Error> {
+        let comes = coming.iter().map(|coming| {
+            state::Change::Keep(coming.spec.name.clone(), coming.incarnation.clone())
+        });
+        let goes = going.iter().filter_map(|(name, _)| {
+            let incarnation = tenants.live.get(name)?.incarnation.clone();
+            Some(state::Change::Destroy(name.clone(), incarnation))
+        });
+        let kept: Vec<_> = goes.chain(comes).collect();
+        self.server.state.change(&kept).map_err(Error::failed)?;
+        self.kept = kept;
+        Ok(())
+    }
+
+    fn create(&mut self, coming: Coming) -> Result<(), Error> {
+        let Coming { spec, incarnation, service, paths, exports, sockets } = coming;
+        let ns = self.server.registry.create(spec.name.as_str()).map_err(Error::failed)?;
+        let inside = ns.enter();
+        let inside = inside.ok_or_else(|| Error::no_namespace(&spec.name))?;
+        let served = served(&inside)?;
+        served.begin(service.clone(), paths);
+        self.created.push(Tenant {
+            ns,
+            incarnation,
+            exports,
+            listeners: Vec::new(),
+            limits: spec.limits,
+            leaving: Vec::new(),
+            glimpse: served.glimpse().clone(),
+            version: 0,
+        });
+        let Some(tenant) = self.created.last_mut() else { return Ok(()) };
+        let limits = tenant.limits.or(&self.server.limits).of_sockets();
+        let addresses = sockets.iter().flat_map(|sockets| sockets.listening());
+        service.set_listening(addresses.collect());
+        for sockets in sockets {
+            let programmes = &self.server.programmes;
+            let listener = Listener::start(sockets, pool(&inside)?, served, programmes, limits)?;
+            tenant.listeners.push(listener);
+        }
+        Ok(())
+    }
+
+    fn alter(&mut self, altered: Altered, tenants: &Tenants) -> Result<(), Error> {
+        let Altered { change, exports, sockets, inside, .. } = altered;
+        let limits = match &change.limits {
+            Some(limits) => limits.clone(),
+            None => tenants.live(&change.name)?.limits.clone(),
+        };
+        let limits = limits.or(&self.server.limits).of_sockets();
+        self.altered.push(Ready { change, exports, listeners: Vec::new(), inside });
+        let Some(ready) = self.altered.last_mut() else { return Ok(()) };
+        for sockets in sockets {
+            let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
+            let programmes = &self.server.programmes;
+            ready.listeners.push(Listener::start(sockets, pool, served, programmes, limits)?);
+        }
+        Ok(())
+    }
+
+    fn succeed(mut self) -> (Vec<Tenant>, Vec<Ready>) {
+        self.kept.clear();
+        (std::mem::take(&mut self.created), std::mem::take(&mut self.altered))
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        for listener in self.altered.iter_mut().flat_map(|ready| &mut ready.listeners) {
+            listener.stop();
+        }
+        self.altered.clear();
+        let created: Vec<_> = self.created.drain(..).map(|tenant| tenant.ns).collect();
+        // Nobody but clients that have just connected can be inside; what they hold goes with them.
+        let _ = self.server.registry.remove(&created, Deadline::now());
+        let undo: Vec<_> = self.kept.iter().map(state::Change::undo).collect();
+        if let Err(error) = self.server.state.change(&undo) {
+            tracing::error!("a change that failed is still in the state directory: {error:#}");
+        }
+    }
+}
+
+fn pool(inside: &Inside) -> Result<&NsPool, Error> {
+    inside.get::<PoolSubsystem>().ok_or_else(|| Error::Failed("the pool has ended".into()))
+}

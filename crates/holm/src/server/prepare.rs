@@ -1,0 +1,215 @@
+//! What a change needs, made beside what is served.
+
+use super::change::{Alteration, Change};
+use super::listeners::Sockets;
+use super::operations::Desk;
+use super::tenants::KnownExport;
+use super::{Error, Server};
+use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
+use crate::nfs::{Nfs, Paths, Served};
+use crate::spec::Checked;
+use crate::state::Incarnation;
+use holm_netns::{Contents, Inside};
+use holm_nfsd::export::{Export, ExportTable};
+use holm_nfsd::handle::HandleKey;
+use holm_nfsd::service::Service;
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// Changes that need only take their place.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) coming: Vec<Coming>,
+    pub(super) altered: Vec<Altered>,
+    /// Name and number.
+    pub(super) going: Vec<(String, u64)>,
+}
+
+/// A namespace to be.
+pub(super) struct Coming {
+    pub(super) spec: NamespaceSpec,
+    pub(super) incarnation: Incarnation,
+    pub(super) service: Arc<Service>,
+    pub(super) paths: Paths,
+    pub(super) exports: Vec<KnownExport>,
+    pub(super) sockets: Vec<Sockets>,
+}
+
+/// What a namespace is to be beside what it is.
+pub(super) struct Altered {
+    pub(super) change: Alteration,
+    pub(super) id: u64,
+    pub(super) version: u64,
+    pub(super) exports: Option<(ExportTable, Vec<KnownExport>)>,
+    pub(super) sockets: Vec<Sockets>,
+    // After what it is the way to.
+    pub(super) inside: Inside,
+}
+
+impl Server {
+    /// Does what may fail or take long, beside what is served.
+    pub(super) fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Vec<Error>> {
+        let (mut prepared, mut errors) = (Prepared::default(), Vec::new());
+        let desk = self.operations.desk();
+        for change in changes {
+            let outcome = match change {
+                Change::Add(spec) => self.prepare_coming(spec).map(|it| prepared.coming.push(it)),
+                Change::Alter(change) => {
+                    self.prepare_altered(change, &desk).map(|it| prepared.altered.push(it))
+                }
+                Change::Remove(name) => {
+                    let tenants = self.tenants();
+                    let id = tenants.live(&name).map(|tenant| tenant.ns.id().id);
+                    id.map(|id| prepared.going.push((name, id)))
+                }
+            };
+            errors.extend(outcome.err());
+        }
+        if errors.is_empty() { Ok(prepared) } else { Err(errors) }
+    }
+
+    fn prepare_coming(&self, spec: NamespaceSpec) -> Result<Coming, Error> {
+        let name = &spec.name;
+        check(format!("namespace {name}"), &spec)?;
+        if let Some(tenant) = self.tenants().live.get(name) {
+            return Err(Error::Exists(format!("namespace {} exists already", tenant.ns.id())));
+        }
+        let incarnation = self.state.incarnation(name).map_err(Error::failed)?;
+        let paths = Paths::new(self.state.paths(&incarnation));
+        // What is left of it if it does not come to be is nobody's.
+        let given_up = |error: Error| {
+            self.state.give_up(&incarnation);
+            error
+        };
+        let key = incarnation.key();
+        let open = |spec: &ExportSpec| open(name, spec, key, &paths);
+        let opened = spec.export.iter().map(open).collect::<Result<Vec<_>, _>>();
+        let opened = opened.map_err(given_up)?;
+        let known = spec.export.iter().zip(&opened);
+        let exports = known.map(|(spec, export)| KnownExport::new(spec.clone(), export)).collect();
+        let sockets = self.bind(name, &spec.listen, &[]).map_err(given_up)?;
+        let service = Service::new(key.clone(), Default::default())
+            .map_err(|_| Error::Failed("the kernel gives no random numbers".into()))
+            .map_err(given_up)?;
+        service.set_exports(table(name, opened).map_err(given_up)?);
+        Ok(Coming { exports, sockets, service, paths, incarnation, spec })
+    }
+
+    fn prepare_altered(&self, change: Alteration, desk: &Desk) -> Result<Altered, Error> {
+        let name = &change.name;
+        let tenants = self.tenants();
+        let tenant = tenants.live(name)?;
+        let (id, version, ns) = (tenant.ns.id().id, tenant.version, tenant.ns.clone());
+        let incarnation = tenant.incarnation.clone();
+        for path in &change.del_export {
+            if tenant.export(path).is_none() {
+                return Err(Error::NotFound(format!("namespace {name} does not export {path}")));
+            }
+        }
+        for listen in &change.del_listen {
+            if !tenant.listeners.iter().any(|it| it.is_at(listen.addr, listen.netns.as_ref())) {
+                return Err(Error::NotFound(format!(
+                    "namespace {name} does not listen at {listen}"
+                )));
+            }
+        }
+        let stays = |known: &&KnownExport| !change.del_export.iter().any(|it| it == known.path());
+        let mut exports: Vec<KnownExport> = tenant.exports.iter().filter(stays).cloned().collect();
+        let limits = change.limits.clone().unwrap_or_else(|| tenant.limits.clone());
+        drop(tenants);
+        // All that it would be, so that what does not go together is refused.
+        let whole = NamespaceSpec {
+            name: name.clone(),
+            export: exports.iter().map(|known| known.view.spec.clone()).collect(),
+            listen: change.add_listen.clone(),
+            limits,
+        };
+        for added in &change.add_export {
+            if exports.iter().any(|known| known.path() == added.path) {
+                return Err(Error::Exists(format!(
+                    "namespace {name} exports {} already",
+                    added.path
+                )));
+            }
+        }
+        let whole = NamespaceSpec {
+            export: whole.export.into_iter().chain(change.add_export.iter().cloned()).collect(),
+            ..whole
+        };
+        check(format!("namespace {name}"), &whole)?;
+
+        let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
+        let served = served(&inside)?;
+        let (Some(service), Some(paths)) = (served.service(), served.paths()) else {
+            return Err(Error::Failed(format!("namespace {name} serves nothing")));
+        };
+        let mut opened: Vec<Arc<Export>> = service.exports().exports().to_vec();
+        opened.retain(|export| {
+            !change.del_export.iter().any(|it| it == export.options().path.as_str())
+        });
+        for spec in &change.add_export {
+            let _noted = desk.begin_own(id, "opening an export", &spec.path);
+            let export = open(name, spec, incarnation.key(), paths)?;
+            exports.push(KnownExport::new(spec.clone(), &export));
+            opened.push(export);
+        }
+        let is_other = !change.add_export.is_empty() || !change.del_export.is_empty();
+        let exports = if is_other { Some((table(name, opened)?, exports)) } else { None };
+        let sockets = self.bind(name, &change.add_listen, &change.del_listen)?;
+        Ok(Altered { change, id, version, exports, sockets, inside })
+    }
+
+    /// Binds the sockets of a namespace. Where some that go are in the way, it says so.
+    fn bind(
+        &self,
+        name: &str,
+        specs: &[ListenSpec],
+        going: &[ListenSpec],
+    ) -> Result<Vec<Sockets>, Error> {
+        let bind = |spec: &ListenSpec| {
+            if let Some((address, owner)) = self.tenants().addresses.overlapping(spec) {
+                let hint = if going.iter().any(|going| going.overlaps(spec)) {
+                    ", which goes at the same time: remove it first, and then add this"
+                } else {
+                    ""
+                };
+                let owner = if owner == name { "it".into() } else { format!("namespace {owner}") };
+                return Err(Error::Exists(format!(
+                    "namespace {name} cannot listen at {spec}: {owner} listens at {address}{hint}"
+                )));
+            }
+            Sockets::bind(spec)
+        };
+        specs.iter().map(bind).collect()
+    }
+}
+
+/// Refuses a spec that cannot be, with all that is wrong with it.
+fn check(what: impl Display, spec: &impl Checked) -> Result<(), Error> {
+    let problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{what}: {}", problems.join("; "))))
+}
+
+fn open(
+    name: &str,
+    spec: &ExportSpec,
+    key: &HandleKey,
+    paths: &Paths,
+) -> Result<Arc<Export>, Error> {
+    let failed = |error: &dyn Display| Error::Invalid(format!("namespace {name}: {error}"));
+    let options = spec.to_options().map_err(|problem| failed(&problem))?;
+    let export = Export::open(options, key, || paths.open()).map_err(|error| failed(&error))?;
+    Ok(Arc::new(export))
+}
+
+fn table(name: &str, exports: Vec<Arc<Export>>) -> Result<ExportTable, Error> {
+    ExportTable::new(exports).map_err(|error| Error::Invalid(format!("namespace {name}: {error}")))
+}
+
+/// What is served in a namespace.
+pub(super) fn served(contents: &Contents) -> Result<&Served, Error> {
+    contents.get::<Nfs>().ok_or_else(|| Error::Failed("NFS is not served any more".into()))
+}

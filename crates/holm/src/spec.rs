@@ -1,0 +1,349 @@
+//! What can be said against a spec without touching the system, and what the parts of holm make of
+//! it. Configuration and API check by the same rules; a problem names the field it is about, so that
+//! the configuration can point at it.
+
+use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
+use holm_netns::NsName;
+use holm_nfsd::beneath::Mounts;
+use holm_nfsd::export::{ExportOptions, Network, OptionProblem, OptionsError};
+use holm_nfsd::identity::{self, SquashWho};
+use holm_nfsd::volume::Durability;
+use holm_sunrpc::server::ServerLimits;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, from the outermost field to the innermost.
+    pub place: Vec<Step>,
+    /// What, and what to do about it.
+    pub why: String,
+}
+
+/// One step on the way to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into a field.
+    Field(&'static str),
+    /// To an element of a list, from 0.
+    Element(usize),
+}
+
+/// A spec that holds what it has to hold.
+pub trait Checked {
+    /// All that is wrong with it.
+    fn problems(&self) -> Vec<Problem>;
+}
+
+impl Checked for NamespaceSpec {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if let Err(error) = self.name.parse::<NsName>() {
+            problems.push(Problem::at("name", error));
+        }
+        for (index, export) in self.export.iter().enumerate() {
+            problems.extend(export.problems().into_iter().map(|it| it.within("export", index)));
+            let twice = self.export.iter().take(index).any(|other| other.path == export.path);
+            if twice {
+                let why = format!("{} is exported twice", export.path);
+                problems.push(Problem::at("path", why).within("export", index));
+            }
+            let longest = self.limits.record_size.unwrap_or(u32::MAX);
+            if longest < export.max_write.saturating_add(CALL_OVERHEAD) {
+                let why = format!(
+                    "a WRITE of {} bytes is a call of more than the {longest} that the limit \
+                     record-size allows: make one of them fit the other",
+                    export.max_write
+                );
+                problems.push(Problem::at("max-write", why).within("export", index));
+            }
+        }
+        for (index, listen) in self.listen.iter().enumerate() {
+            problems.extend(listen.problems().into_iter().map(|it| it.within("listen", index)));
+            if let Some(other) = self.listen.iter().take(index).find(|it| it.overlaps(listen)) {
+                let why = format!("it overlaps {other}");
+                problems.push(Problem::at("addr", why).within("listen", index));
+            }
+        }
+        let limits = self.limits.problems().into_iter().map(|it| it.inside("limits"));
+        problems.extend(limits);
+        problems
+    }
+}
+
+impl Checked for ExportSpec {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (index, client) in self.clients.iter().enumerate() {
+            if let Err(error) = client.parse::<Network>() {
+                let place = vec![Step::Field("clients"), Step::Element(index)];
+                problems.push(Problem { place, why: error.to_string() });
+            }
+        }
+        if let Err(error) = self.path.parse::<holm_nfsd::export::ExportPath>() {
+            problems.push(Problem::at("path", error));
+        }
+        // One by one: a check says only the first that it finds.
+        let clients = self.clients.iter().filter(|client| client.parse::<Network>().is_ok());
+        let rest = Self { path: "/".into(), clients: clients.cloned().collect(), ..self.clone() };
+        let Ok(options) = rest.to_options() else { return problems };
+        let mut probes = [(); 5].map(|()| ExportOptions::new(options.path.clone(), "/"));
+        let [dir, clients, squash, read, write] = &mut probes;
+        dir.directory.clone_from(&options.directory);
+        if self.clients.is_empty() {
+            clients.clients.clear();
+        }
+        squash.squash = options.squash;
+        read.read_max = options.read_max;
+        write.write_max = options.write_max;
+        for probe in probes {
+            if let Err(OptionsError { what, .. }) = probe.check() {
+                problems.push(Problem::at(field_of(&what, &options), what));
+            }
+        }
+        problems
+    }
+}
+
+impl ExportSpec {
+    /// The export that this is. Whether it can be is found out by [`ExportOptions::check`] and by
+    /// opening it.
+    ///
+    /// # Errors
+    ///
+    /// If the path or a client is none.
+    pub fn to_options(&self) -> Result<ExportOptions, Problem> {
+        let path = self.path.parse().map_err(|error| Problem::at("path", error))?;
+        let mut options = ExportOptions::new(path, &self.dir);
+        options.read_only = self.read_only;
+        options.squash = identity::Squash {
+            who: match self.squash {
+                Squash::Root => SquashWho::Root,
+                Squash::All => SquashWho::Everybody,
+                Squash::None => SquashWho::Nobody,
+            },
+            uid: self.anon_uid,
+            gid: self.anon_gid,
+        };
+        let clients = self.clients.iter().map(|client| client.parse());
+        options.clients = clients
+            .collect::<Result<_, _>>()
+            .map_err(|error: holm_nfsd::export::NetworkError| Problem::at("clients", error))?;
+        options.privileged_port = self.privileged_port;
+        options.mounts = if self.cross_mounts { Mounts::Crossed } else { Mounts::Closed };
+        options.read_max = self.max_read;
+        options.write_max = self.max_write;
+        options.durability = if self.lose_changes_on_power_failure {
+            Durability::LostOnPowerFailure
+        } else {
+            Durability::Durable
+        };
+        Ok(options)
+    }
+}
+
+impl Checked for ListenSpec {
+    fn problems(&self) -> Vec<Problem> {
+        match &self.netns {
+            Some(NetnsRef::Pid(0)) => {
+                let why = "a process has a number from 1 on".to_owned();
+                vec![Problem::at("netns", why)]
+            }
+            Some(NetnsRef::Path(path)) if !path.starts_with('/') => {
+                let why =
+                    format!("{path:?} has to be an absolute path, or the number of a process");
+                vec![Problem::at("netns", why)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl ListenSpec {
+    /// Whether both cannot be listened at.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.netns == other.netns && overlap(self.addr, other.addr)
+    }
+}
+
+/// Whether the system lets nobody listen at both. Port 0 is another one each time.
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = |ip: IpAddr, other: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_unspecified() && other.is_ipv4(),
+        // Also those of IPv4.
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    };
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port()
+        && one.port() != 0
+        && (one_ip == other_ip || all(one_ip, other_ip) || all(other_ip, one_ip))
+}
+
+impl fmt::Display for ListenSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.addr)?;
+        match &self.netns {
+            None => Ok(()),
+            Some(netns) => write!(f, " in {netns}"),
+        }
+    }
+}
+
+impl fmt::Display for NetnsRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "the network namespace of process {pid}"),
+            Self::Path(path) => f.write_str(path),
+        }
+    }
+}
+
+impl Checked for LimitsSpec {
+    fn problems(&self) -> Vec<Problem> {
+        let in_range = |field, value: Option<u32>, least: u32, most: u32| {
+            let value = value.filter(|value| !(least..=most).contains(value))?;
+            let why = format!("{value} is not from {least} to {most}");
+            Some(Problem::at(field, why))
+        };
+        [
+            in_range("connections", self.connections, 1, 1 << 20),
+            in_range("record-size", self.record_size, 16 << 10, 64 << 20),
+            in_range("unsent-replies", self.unsent_replies, 16 << 10, 1 << 30),
+            in_range("idle-time", self.idle_time, 10, 365 * 86400),
+            in_range("open-files", self.open_files, 1, 1 << 24),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl LimitsSpec {
+    /// The same, and where nothing is said what `others` say.
+    #[must_use]
+    pub fn or(&self, others: &Self) -> Self {
+        Self {
+            connections: self.connections.or(others.connections),
+            record_size: self.record_size.or(others.record_size),
+            unsent_replies: self.unsent_replies.or(others.unsent_replies),
+            idle_time: self.idle_time.or(others.idle_time),
+            open_files: self.open_files.or(others.open_files),
+        }
+    }
+
+    /// Those of a namespace's sockets.
+    pub fn of_sockets(&self) -> ServerLimits {
+        let mut limits = ServerLimits::default();
+        let size = |value: Option<u32>, default| value.map_or(default, |value| value as usize);
+        limits.connections = size(self.connections, limits.connections);
+        limits.connection.record = size(self.record_size, limits.connection.record);
+        limits.connection.unsent = size(self.unsent_replies, limits.connection.unsent);
+        limits.idle = self.idle_time.map_or(limits.idle, |time| Duration::from_secs(time.into()));
+        limits
+    }
+}
+
+impl Problem {
+    fn at(field: &'static str, why: impl fmt::Display) -> Self {
+        Self { place: vec![Step::Field(field)], why: why.to_string() }
+    }
+
+    fn inside(mut self, field: &'static str) -> Self {
+        self.place.insert(0, Step::Field(field));
+        self
+    }
+
+    fn within(mut self, field: &'static str, index: usize) -> Self {
+        self.place.splice(0..0, [Step::Field(field), Step::Element(index)]);
+        self
+    }
+}
+
+/// `export[0].clients[2]: …`, with elements counted from 0.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.place.iter().enumerate() {
+            match step {
+                Step::Field(field) if index == 0 => f.write_str(field)?,
+                Step::Field(field) => write!(f, ".{field}")?,
+                Step::Element(element) => write!(f, "[{element}]")?,
+            }
+        }
+        write!(f, ": {}", self.why)
+    }
+}
+
+fn field_of(problem: &OptionProblem, options: &ExportOptions) -> &'static str {
+    match problem {
+        OptionProblem::Relative(_) => "dir",
+        OptionProblem::NoClients => "clients",
+        OptionProblem::Transfer { option: "read size", .. } => "max-read",
+        OptionProblem::Transfer { .. } => "max-write",
+        OptionProblem::NoUser if options.squash.uid == u32::MAX => "anon-uid",
+        OptionProblem::NoUser => "anon-gid",
+    }
+}
+
+/// Bytes of a WRITE beside its data, and room to spare: header, credential, handle.
+const CALL_OVERHEAD: u32 = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_as_the_system_has_it() {
+        for (one, other, expected) in [
+            ("127.0.0.1:2049", "127.0.0.1:2049", true),
+            ("127.0.0.1:2049", "127.0.0.2:2049", false),
+            ("127.0.0.1:2049", "127.0.0.1:2050", false),
+            ("0.0.0.0:2049", "10.0.0.1:2049", true),
+            ("0.0.0.0:2049", "[::1]:2049", false),
+            ("[::]:2049", "10.0.0.1:2049", true),
+            ("[::ffff:10.0.0.1]:2049", "10.0.0.1:2049", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+            assert_eq!(overlap(other, one), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn problems_say_where_and_all_of_them() {
+        let mut bad = ExportSpec::new("x", "relative");
+        bad.clients = vec!["10.0.0.0/8".into(), "10.0.0.1/8".into()];
+        bad.max_read = 1;
+        let mut other = ExportSpec::new("/a", "/srv");
+        other.clients.clear();
+        let spec = NamespaceSpec {
+            name: "Blue".into(),
+            export: vec![bad, other.clone(), other],
+            listen: vec![
+                ListenSpec::new("0.0.0.0:1".parse().unwrap()),
+                ListenSpec::new("127.0.0.1:1".parse().unwrap()),
+            ],
+            limits: LimitsSpec {
+                connections: Some(0),
+                record_size: Some(1 << 20),
+                ..LimitsSpec::default()
+            },
+        };
+        let said: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
+        for expected in [
+            "name: namespace name \"Blue\"",
+            "export[0].clients[1]: \"10.0.0.1/8\" has bits behind its prefix",
+            "export[0].path: \"x\" cannot be the path of an export",
+            "export[0].dir: the directory relative has to be an absolute path",
+            "export[0].max-write: a WRITE of 1048576 bytes",
+            "export[1].clients: it has no clients",
+            "export[2].path: /a is exported twice",
+            "listen[1].addr: it overlaps 0.0.0.0:1",
+            "limits.connections: 0 is not from 1",
+        ] {
+            assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}: {said:#?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Listeners come and go while a namespace is served.
+
+use crate::world::{Nfs, World, address, anywhere, stop};
+use holm::model::{ErrorCode, Happened, ListenSpec};
+
+#[test]
+fn listeners_come_and_go_with_their_connections() {
+    let world = World::new();
+    let server = world.server();
+    let first = address(&server.add_namespace(world.spec("blue")).unwrap());
+    let mut events = server.events();
+    let second = server.add_listener("blue", anywhere()).unwrap().local;
+    assert_ne!(first, second);
+    let [mut by_first, mut by_second] = [first, second].map(Nfs::connect);
+    let root = by_first.mount("/").unwrap();
+    assert!(by_second.getattr(&root).is_ok());
+
+    let error = server.add_listener("blue", ListenSpec::new(second)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Exists);
+    let text = error.to_string();
+    assert!(text.ends_with(&format!("it listens at {second}")), "{text}");
+
+    server.del_listener("blue", second, None).unwrap();
+    assert!(by_second.is_over());
+    assert!(Nfs::try_connect(second).is_err());
+    assert!(by_first.getattr(&root).is_ok());
+    let error = server.del_listener("blue", second, None).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound, "{error}");
+    // The port is free at once.
+    assert_eq!(server.add_listener("blue", ListenSpec::new(second)).unwrap().local, second);
+    assert!(Nfs::connect(second).getattr(&root).is_ok());
+    let said: Vec<_> = std::iter::from_fn(|| events.try_next()).map(|event| event.what).collect();
+    let added = Happened::ListenerAdded { addr: second, netns: None };
+    let removed = Happened::ListenerRemoved { addr: second, netns: None, why: None };
+    assert_eq!(said, [added.clone(), removed, added]);
+    stop(server);
+}

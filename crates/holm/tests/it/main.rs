@@ -1,0 +1,5 @@
+//! A server in this process, with clients of its own.
+
+mod listeners;
+mod tenants;
+mod world;
