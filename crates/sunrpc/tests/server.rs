@@ -4,7 +4,7 @@ use holm_lifetime::Deadline;
 use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
 use holm_pool::{Config, NsPool, Pool, PoolSubsystem, Turn};
 use holm_sunrpc::server::{
-    Counted, Counters, Peer, ServerLimits, Service, listen, listen_datagrams,
+    Counted, Counters, ListenerHandle, Peer, ServerLimits, Service, listen, listen_datagrams,
 };
 use holm_sunrpc::{Answer, Call, Program, Programs, Refusal};
 use holm_xdr::Encoder;
@@ -219,6 +219,73 @@ fn datagram_is_a_call_or_nothing() {
     assert_eq!(server.end().calls, 3);
 }
 
+#[test]
+fn listener_that_is_stopped_leaves_its_connections_be() {
+    let server = Server::start(ServerLimits::default());
+    let mut stream = server.connect();
+    stream.write_all(&framed(&echo(1))).unwrap();
+    assert_eq!(reply(&mut stream), echoed(1));
+    server.listener.stop();
+    assert!(TcpStream::connect(server.address).is_err());
+    stream.write_all(&framed(&echo(2))).unwrap();
+    assert_eq!(reply(&mut stream), echoed(2));
+    server.end();
+}
+
+/// Also those whose replies nobody takes, and those that are accepted at this very moment.
+#[test]
+fn listener_that_is_closed_takes_its_connections_with_it_and_no_others() {
+    let server = Server::start(ServerLimits::default());
+    let inside = server.ns.enter().unwrap();
+    let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
+    for round in 0..8 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (service, counted) = (Arc::new(TestService::new()), Arc::new(Counted::default()));
+        let limits = ServerLimits::default();
+        let closed = listen(sources, listener, service, limits, counted.clone()).unwrap();
+
+        let mut other = server.connect();
+        let mut full = TcpStream::connect(address).unwrap();
+        for n in 0..16 {
+            full.write_all(&framed(&call(n, BYTES, 1 << 20))).unwrap();
+        }
+        full.read_exact(&mut [0; 4]).unwrap();
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                thread::spawn(move || {
+                    for turn in 0.. {
+                        let Ok(mut stream) = TcpStream::connect(address) else { break };
+                        let sent = stream.write_all(&framed(&echo(client)));
+                        // Some stay until the listener is closed.
+                        if client % 2 == 0 || turn > 10 || sent.is_err() {
+                            let _ = stream.read_to_end(&mut Vec::new());
+                        }
+                    }
+                })
+            })
+            .collect();
+        while counted.read().accepted < 1 + round {
+            thread::yield_now();
+        }
+        closed.close();
+        for client in clients {
+            client.join().unwrap();
+        }
+        let mut rest = Vec::new();
+        let error = full.read_to_end(&mut rest).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        // The last of them ends with the turn that it was in.
+        while counted.read().connections > 0 {
+            thread::yield_now();
+        }
+        other.write_all(&framed(&echo(3))).unwrap();
+        assert_eq!(reply(&mut other), echoed(3));
+    }
+    drop(inside);
+    server.end();
+}
+
 /// A pool, a registry, and a namespace that serves the test's program.
 struct Server {
     registry: Registry,
@@ -226,6 +293,7 @@ struct Server {
     address: SocketAddr,
     datagrams: SocketAddr,
     counted: Arc<Counted>,
+    listener: ListenerHandle,
     _pool: Arc<Pool>,
 }
 
@@ -251,10 +319,10 @@ impl Server {
         let (service, counted) = (Arc::new(TestService::new()), Arc::new(Counted::default()));
         let inside = ns.enter().unwrap();
         let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
-        listen(sources, listener, service.clone(), limits, counted.clone()).unwrap();
+        let listener = listen(sources, listener, service.clone(), limits, counted.clone()).unwrap();
         listen_datagrams(sources, socket, service, counted.clone()).unwrap();
         drop(inside);
-        Self { registry, ns, address, datagrams, counted, _pool: pool }
+        Self { registry, ns, address, datagrams, counted, listener, _pool: pool }
     }
 
     fn connect(&self) -> TcpStream {

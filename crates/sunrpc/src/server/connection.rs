@@ -1,5 +1,6 @@
 //! One connection as a source of the pool.
 
+use super::accepted::Member;
 use super::limits::Place;
 use super::{Peer, ServerLimits, Service, Transport};
 use crate::{Broken, Connection, Step};
@@ -11,11 +12,12 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// A stream, what has come and not gone of it, and the service that it belongs to.
-pub(crate) struct Served<T, S> {
+pub(crate) struct Served<T: Transport, S> {
     transport: T,
     service: Arc<S>,
     limits: ServerLimits,
     place: Place,
+    member: Member,
     state: Mutex<State>,
 }
 
@@ -38,10 +40,16 @@ enum Sent {
 }
 
 impl<T: Transport, S: Service> Served<T, S> {
-    pub(crate) fn new(transport: T, service: Arc<S>, limits: ServerLimits, place: Place) -> Self {
+    pub(crate) fn new(
+        transport: T,
+        service: Arc<S>,
+        limits: ServerLimits,
+        place: Place,
+        member: Member,
+    ) -> Self {
         let connection = Connection::new(limits.connection);
         let state = Mutex::new(State { connection, active: false, asked: None });
-        Self { transport, service, limits, place, state }
+        Self { transport, service, limits, place, member, state }
     }
 
     /// Serves and receives by turns, until nothing is ready or the budget is used up.
@@ -172,6 +180,14 @@ impl<T: Transport, S: Service> Source for Served<T, S> {
 
     fn closing(&self) {
         self.transport.end();
+    }
+}
+
+impl<T: Transport, S> Drop for Served<T, S> {
+    fn drop(&mut self) {
+        if self.member.is_over() {
+            self.transport.abort();
+        }
     }
 }
 

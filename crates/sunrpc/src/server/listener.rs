@@ -1,11 +1,12 @@
 //! A stream listener as a source of the pool.
 
+use super::accepted::{Accepted, ListenerHandle};
 use super::connection::Served;
 use super::limits::Place;
 use super::transport::Tcp;
-use super::{Counted, ServerLimits, Service};
+use super::{Counted, ServerLimits, Service, Transport};
 use holm_lifetime::sync::Arc;
-use holm_pool::{AddError, Handle, Next, NsPool, PoolSubsystem, Source, Turn};
+use holm_pool::{AddError, Next, NsPool, PoolSubsystem, Source, Turn};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,9 +23,12 @@ pub fn listen<S: Service>(
     service: Arc<S>,
     limits: ServerLimits,
     counted: Arc<Counted>,
-) -> io::Result<Handle> {
+) -> io::Result<ListenerHandle> {
     listener.set_nonblocking(true)?;
-    pool.add(Arc::new(Listener { listener, service, limits, counted })).map_err(into_io)
+    let accepted = Arc::new(Accepted::default());
+    let source = Listener { listener, service, limits, counted, accepted: accepted.clone() };
+    let handle = pool.add(Arc::new(source)).map_err(into_io)?;
+    Ok(ListenerHandle::new(handle, accepted))
 }
 
 struct Listener<S> {
@@ -32,6 +36,7 @@ struct Listener<S> {
     service: Arc<S>,
     limits: ServerLimits,
     counted: Arc<Counted>,
+    accepted: Arc<Accepted>,
 }
 
 /// After this long it is tried again where the machine had no descriptor or memory left.
@@ -78,10 +83,14 @@ impl<S: Service> Listener<S> {
         let prepared = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
         let Ok(local) = prepared.and_then(|()| stream.local_addr()) else { return };
         let transport = Tcp { stream, peer, local };
-        let served = Served::new(transport, self.service.clone(), self.limits, place);
-        if let Some(pool) = turn.contents().get::<PoolSubsystem>() {
+        let Some(member) = self.accepted.admit() else { return transport.abort() };
+        let key = member.key();
+        let served = Served::new(transport, self.service.clone(), self.limits, place, member);
+        if let Some(pool) = turn.contents().get::<PoolSubsystem>()
             // Refused if the namespace goes; then the connection does, too.
-            let _ = pool.add(Arc::new(served));
+            && let Ok(handle) = pool.add(Arc::new(served))
+        {
+            self.accepted.keep(key, handle);
         }
     }
 }

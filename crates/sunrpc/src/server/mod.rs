@@ -10,12 +10,14 @@
 //! was told of it. When a peer does not take its replies nothing more is received from it, so what
 //! waits for it is bounded by [`Limits::unsent`](crate::Limits::unsent) and one call.
 
+mod accepted;
 mod connection;
 mod datagrams;
 mod limits;
 mod listener;
 mod transport;
 
+pub use accepted::ListenerHandle;
 pub use datagrams::listen_datagrams;
 pub use limits::{Counted, Counters, ServerLimits};
 pub use listener::listen;

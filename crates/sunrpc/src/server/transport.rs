@@ -1,8 +1,10 @@
 //! What carries a stream.
 
+use rustix::net::sockopt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// A stream that never waits: the kernel's, or one of a network stack of our own.
 pub trait Transport: Send + Sync + 'static {
@@ -29,6 +31,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Ends both directions, at once.
     fn end(&self);
+
+    /// Ends it at once and without a word: what is unsent is given up, and once it is dropped nothing
+    /// of it stays behind.
+    fn abort(&self);
 }
 
 /// A kernel socket, which does not block, and its two ends.
@@ -63,5 +69,11 @@ impl Transport for Tcp {
     fn end(&self) {
         // An error says that it had ended.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn abort(&self) {
+        // Without time to linger, closing resets the connection. Otherwise the kernel goes on sending
+        // to a peer that may never answer, and holds on to the network that the socket is in.
+        let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
     }
 }

@@ -1,0 +1,106 @@
+//! The connections of one listener, so that they can end with it.
+
+use holm_lifetime::sync::{Arc, Mutex};
+use holm_pool::Handle;
+use std::collections::BTreeMap;
+
+/// A listener that the pool serves, and the connections that it has accepted. Dropping it changes
+/// nothing.
+#[derive(Debug, Clone)]
+pub struct ListenerHandle {
+    listener: Handle,
+    accepted: Arc<Accepted>,
+}
+
+impl ListenerHandle {
+    pub(super) fn new(listener: Handle, accepted: Arc<Accepted>) -> Self {
+        Self { listener, accepted }
+    }
+
+    /// Accepts no more. What was accepted goes on.
+    pub fn stop(&self) {
+        self.listener.remove();
+    }
+
+    /// Accepts no more and resets what was accepted: replies that were not taken yet are given up,
+    /// and nothing of the connections stays behind in the kernel. One that is being served ends with
+    /// that turn, when the call that it is in has returned.
+    pub fn close(&self) {
+        let connections = self.accepted.end();
+        self.listener.remove();
+        for connection in connections {
+            connection.remove();
+        }
+    }
+}
+
+/// The connections that a listener has accepted and that have not ended.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted(Mutex<Members>);
+
+#[derive(Debug, Default)]
+struct Members {
+    over: bool,
+    next: u64,
+    /// Without a handle: the pool is being given it.
+    all: BTreeMap<u64, Option<Handle>>,
+}
+
+impl Accepted {
+    /// A place for a connection; none once it is over.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Member> {
+        let mut members = self.0.lock();
+        if members.over {
+            return None;
+        }
+        let key = members.next;
+        members.next += 1;
+        members.all.insert(key, None);
+        Some(Member { of: self.clone(), key })
+    }
+
+    /// Notes how a connection is reached, that may have ended by now.
+    pub(super) fn keep(&self, key: u64, handle: Handle) {
+        let mut members = self.0.lock();
+        if !members.over {
+            if let Some(place) = members.all.get_mut(&key) {
+                *place = Some(handle);
+            }
+            return;
+        }
+        // Whoever said that it is over has not seen this one.
+        drop(members);
+        handle.remove();
+    }
+
+    fn end(&self) -> Vec<Handle> {
+        let mut members = self.0.lock();
+        members.over = true;
+        std::mem::take(&mut members.all).into_values().flatten().collect()
+    }
+}
+
+/// A connection's place among those of its listener, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Member {
+    of: Arc<Accepted>,
+    key: u64,
+}
+
+impl Member {
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Whether the listener was closed, with all of them.
+    pub(super) fn is_over(&self) -> bool {
+        self.of.0.lock().over
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let left = self.of.0.lock().all.remove(&self.key);
+        drop(left);
+    }
+}
