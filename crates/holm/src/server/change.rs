@@ -13,6 +13,7 @@ use super::tenants::LeavingExport;
 use super::{Error, Server};
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
 use holm_netns::Namespace;
+use std::fmt;
 
 /// A change of what is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,31 @@ pub struct Alteration {
     pub add_listen: Vec<ListenSpec>,
     /// Other limits, for connections from now on.
     pub limits: Option<LimitsSpec>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(spec) => write!(f, "namespace {} added", spec.name),
+            Self::Remove(name) => write!(f, "namespace {name} removed"),
+            Self::Alter(change) => change.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Alteration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exports = self.add_export.iter().map(|export| &export.path);
+        let (added, removed) = ("added", "removed");
+        write!(f, "namespace {}:", self.name)?;
+        let mut parts = Vec::new();
+        parts.extend(self.del_export.iter().map(|path| format!(" export {path} {removed}")));
+        parts.extend(exports.map(|path| format!(" export {path} {added}")));
+        parts.extend(self.del_listen.iter().map(|listen| format!(" listener {listen} {removed}")));
+        parts.extend(self.add_listen.iter().map(|listen| format!(" listener {listen} {added}")));
+        parts.extend(self.limits.iter().map(|_| " limits changed".to_owned()));
+        f.write_str(&parts.join(","))
+    }
 }
 
 /// What has come of changes.

@@ -51,7 +51,7 @@ impl Server {
         let name = id.name.to_string();
         self.speaker.say(Some(id), Happened::Created);
         for listener in &tenant.listeners {
-            tenants.addresses.add(listener, &name);
+            tenants.addresses.add(listener.local, listener.spec.netns.as_ref(), &name);
         }
         tenants.live.insert(name, tenant);
     }
@@ -66,14 +66,14 @@ impl Server {
         let goes = |it: &mut Listener| {
             change.del_listen.iter().any(|del| it.is_at(del.addr, del.netns.as_ref()))
         };
-        for mut listener in tenant.listeners.extract_if(.., goes) {
-            addresses.remove(&listener);
-            listener.stop();
+        for listener in tenant.listeners.extract_if(.., goes) {
+            addresses.remove(listener.local, listener.spec.netns.as_ref());
+            listener.close();
             let (addr, netns) = (listener.local, listener.spec.netns.clone());
             say(Happened::ListenerRemoved { addr, netns, why: None });
         }
         for listener in listeners {
-            addresses.add(&listener, &change.name);
+            addresses.add(listener.local, listener.spec.netns.as_ref(), &change.name);
             let (addr, netns) = (listener.local, listener.spec.netns.clone());
             say(Happened::ListenerAdded { addr, netns });
             tenant.listeners.push(listener);
@@ -106,10 +106,9 @@ impl Server {
     }
 
     fn remove(&self, tenants: &mut Tenants, name: &str, changed: &mut Changed) {
-        let Some(mut tenant) = tenants.live.remove(name) else { return };
-        for listener in &mut tenant.listeners {
-            tenants.addresses.remove(listener);
-            listener.stop();
+        let Some(tenant) = tenants.live.remove(name) else { return };
+        for listener in &tenant.listeners {
+            tenants.addresses.remove(listener.local, listener.spec.netns.as_ref());
         }
         self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
         changed.removed.push(tenant.ns.clone());
@@ -237,8 +236,8 @@ impl<'s> Started<'s> {
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
-        for listener in self.altered.iter_mut().flat_map(|ready| &mut ready.listeners) {
-            listener.stop();
+        for listener in self.altered.iter().flat_map(|ready| &ready.listeners) {
+            listener.close();
         }
         self.altered.clear();
         let created: Vec<_> = self.created.drain(..).map(|tenant| tenant.ns).collect();

@@ -5,10 +5,9 @@ use crate::model::{ListenSpec, ListenerView, NetnsRef};
 use crate::nfs::{Programme, Served};
 use holm_nfsd::service::{Listening, Transport};
 use holm_pool::{Handle, NsPool};
-use holm_sunrpc::server::{ServerLimits, listen, listen_datagrams};
-use std::collections::HashMap;
+use holm_sunrpc::server::{ListenerHandle, ServerLimits, listen, listen_datagrams};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 /// The sockets of a listener that is not served yet.
@@ -52,7 +51,8 @@ impl Sockets {
 pub(super) struct Listener {
     pub(super) spec: ListenSpec,
     pub(super) local: SocketAddr,
-    handles: Vec<Handle>,
+    streams: ListenerHandle,
+    datagrams: Option<Handle>,
 }
 
 /// What is served at sockets, in every namespace the same.
@@ -73,26 +73,25 @@ impl Listener {
     ) -> Result<Self, Error> {
         let Sockets { spec, local, streams, datagrams } = sockets;
         let counted = served.counted();
-        let failed = |error| Error::Failed(format!("could not listen at {spec}: {error}"));
-        let streams = listen(pool, streams, programmes.streams.clone(), limits, counted.clone());
-        let mut this = Self { handles: vec![streams.map_err(failed)?], local, spec: spec.clone() };
-        if let Some(socket) = datagrams {
-            let programme = programmes.datagrams.clone();
-            match listen_datagrams(pool, socket, programme, counted.clone()) {
-                Ok(handle) => this.handles.push(handle),
-                Err(error) => {
-                    this.stop();
-                    return Err(failed(error));
-                }
-            }
-        }
-        Ok(this)
+        let failed = |error| Error::Failed(format!("could not listen at {local}: {error}"));
+        let programme = programmes.streams.clone();
+        let streams = listen(pool, streams, programme, limits, counted.clone()).map_err(failed)?;
+        let programme = programmes.datagrams.clone();
+        let datagrams = datagrams
+            .map(|socket| listen_datagrams(pool, socket, programme, counted.clone()))
+            .transpose()
+            .map_err(|error| {
+                streams.close();
+                failed(error)
+            })?;
+        Ok(Self { spec, local, streams, datagrams })
     }
 
     /// Closes the sockets, and the connections that came by them.
-    pub(super) fn stop(&mut self) {
-        for handle in self.handles.drain(..) {
-            handle.remove();
+    pub(super) fn close(&self) {
+        self.streams.close();
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.remove();
         }
     }
 
@@ -102,50 +101,16 @@ impl Listener {
     }
 
     pub(super) fn view(&self) -> ListenerView {
-        ListenerView { spec: self.spec.clone(), local: self.local, connections: 0 }
+        ListenerView {
+            spec: self.spec.clone(),
+            local: self.local,
+            connections: self.streams.connections(),
+        }
     }
 
     /// Whether somebody means it by that address, with the port asked for or the port it has.
     pub(super) fn is_at(&self, addr: SocketAddr, netns: Option<&NetnsRef>) -> bool {
         (self.spec.addr == addr || self.local == addr) && self.spec.netns.as_ref() == netns
-    }
-}
-
-/// Who listens where, over all namespaces.
-#[derive(Debug, Default)]
-pub(super) struct Addresses(HashMap<Port, Vec<Taken>>);
-
-/// A port, in a kernel network namespace.
-type Port = (Option<NetnsRef>, u16);
-
-/// An address of which a port is taken, and by which namespace.
-type Taken = (IpAddr, String);
-
-impl Addresses {
-    /// The namespace that listens where `spec` would, and its address.
-    pub(super) fn overlapping(&self, spec: &ListenSpec) -> Option<(SocketAddr, &str)> {
-        let taken = self.0.get(&(spec.netns.clone(), spec.addr.port()))?;
-        taken.iter().find_map(|(ip, owner)| {
-            let other = SocketAddr::new(*ip, spec.addr.port());
-            crate::spec::overlap(spec.addr, other).then_some((other, owner.as_str()))
-        })
-    }
-
-    pub(super) fn add(&mut self, listener: &Listener, owner: &str) {
-        let Listener { spec, local, .. } = listener;
-        let taken = self.0.entry((spec.netns.clone(), local.port())).or_default();
-        taken.push((local.ip(), owner.to_owned()));
-    }
-
-    pub(super) fn remove(&mut self, listener: &Listener) {
-        let Listener { spec, local, .. } = listener;
-        let key = (spec.netns.clone(), local.port());
-        if let Some(taken) = self.0.get_mut(&key) {
-            taken.retain(|(ip, _)| *ip != local.ip());
-            if taken.is_empty() {
-                self.0.remove(&key);
-            }
-        }
     }
 }
 

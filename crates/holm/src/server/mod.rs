@@ -157,10 +157,9 @@ impl Server {
     /// The namespaces that are still held when `deadline` passes. Their threads go on.
     pub fn stop(&self, deadline: Deadline) -> Result<(), Vec<NamespaceView>> {
         let mut tenants = self.tenants();
-        for (_, mut tenant) in std::mem::take(&mut tenants.live) {
-            for listener in &mut tenant.listeners {
-                tenants.addresses.remove(listener);
-                listener.stop();
+        for (_, tenant) in std::mem::take(&mut tenants.live) {
+            for listener in &tenant.listeners {
+                tenants.addresses.remove(listener.local, listener.spec.netns.as_ref());
             }
             self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
             tenants.draining.insert(tenant.ns.id().id, tenant);

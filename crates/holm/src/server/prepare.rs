@@ -167,7 +167,9 @@ impl Server {
         going: &[ListenSpec],
     ) -> Result<Vec<Sockets>, Error> {
         let bind = |spec: &ListenSpec| {
-            if let Some((address, owner)) = self.tenants().addresses.overlapping(spec) {
+            let tenants = self.tenants();
+            let netns = spec.netns.as_ref();
+            if let Some((address, owner)) = tenants.addresses.overlapping(spec.addr, netns) {
                 let hint = if going.iter().any(|going| going.overlaps(spec)) {
                     ", which goes at the same time: remove it first, and then add this"
                 } else {
@@ -178,6 +180,7 @@ impl Server {
                     "namespace {name} cannot listen at {spec}: {owner} listens at {address}{hint}"
                 )));
             }
+            drop(tenants);
             Sockets::bind(spec)
         };
         specs.iter().map(bind).collect()

@@ -1,9 +1,10 @@
 //! What the server knows of its namespaces, beside what is in them.
 
 use super::Error;
-use super::listeners::{Addresses, Listener};
+use super::listeners::Listener;
 use crate::model::{ExportSpec, ExportView, HandleKind, LimitsSpec};
 use crate::nfs::Glimpse;
+use crate::spec::Addresses;
 use crate::state::Incarnation;
 use holm_netns::{Namespace, NsState};
 use holm_nfsd::export::{Closed, Export};

@@ -17,6 +17,11 @@ impl ListenerHandle {
         Self { listener, accepted }
     }
 
+    /// How many connections it has accepted that have not ended.
+    pub fn connections(&self) -> usize {
+        self.accepted.0.lock().all.len()
+    }
+
     /// Accepts no more. What was accepted goes on.
     pub fn stop(&self) {
         self.listener.remove();
