@@ -4,11 +4,15 @@
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`server`]: the tenants of a running server, and every change of them.
+//! - [`config`]: the configuration file.
+//! - [`check`]: `holm check`, is a configuration right?
 //! - [`serve`]: `holm serve`, from its first line to its last.
 
 #![forbid(unsafe_code)]
 
 pub mod caches;
+pub mod check;
+pub mod config;
 pub mod log;
 pub mod model;
 pub mod nfs;

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holm::{log, serve};
+use holm::config::ConfigError;
+use holm::{check, log, serve};
 use std::process::ExitCode;
 
 /// A multi-tenant NFS server: one process, many tenants
@@ -17,16 +18,26 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Check(check::Arguments),
 }
 
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    log::begin();
-    let Command::Serve(arguments) = command;
-    match serve::run(&arguments) {
+    let outcome = match command {
+        Command::Serve(arguments) => {
+            log::begin();
+            serve::run(&arguments)
+        }
+        Command::Check(arguments) => return check::run(&arguments),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("holm: {error:#}");
+            match error.downcast_ref::<ConfigError>() {
+                // Each line says where.
+                Some(error) => eprintln!("{error}"),
+                None => eprintln!("holm: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

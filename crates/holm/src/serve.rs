@@ -1,37 +1,74 @@
-//! `holm serve DIR`: one directory for this machine, without a configuration.
+//! `holm serve`: one directory for this machine without a configuration, or what a configuration says.
 
+use crate::config::{Config, Configured};
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
-use crate::server::Server;
+use crate::server::{Options, Server};
 use crate::state::{self, StateDir};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use holm_lifetime::Deadline;
 use holm_nfsd::identity::Privileges;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Serve a directory to this machine
+/// Serve a directory to this machine, or what a configuration says
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Which directory
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "config")]
+    directory: Option<PathBuf>,
     /// Where: an address of this machine's loopback, and a port; port 0 means any that is free
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2049")]
     listen: SocketAddr,
     /// Let nobody change anything
     #[arg(long)]
     read_only: bool,
+    /// Serve what this file says; it is read again on SIGHUP
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "listen", "read_only"])]
+    config: Option<PathBuf>,
     /// Where to keep what clients' file handles need after a restart
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 
 /// Serves until a signal says that it is enough.
+///
+/// # Errors
+///
+/// Why nothing can be served; or at the end, what was still held.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("could not wait for signals")?;
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).context("could not wait for signals")?;
+    second_ends_at_once().context("could not wait for signals")?;
+    raise_descriptor_limit();
+    let (server, mut configured) = match (&arguments.config, &arguments.directory) {
+        (Some(file), _) => serve_configured(file, arguments.state_dir.as_deref())?,
+        (None, Some(directory)) => (serve_directory(directory, arguments)?, None),
+        (None, None) => bail!("neither a directory nor a configuration says what to serve"),
+    };
+    for signal in signals.forever() {
+        if let (SIGHUP, Some(configured)) = (signal, &mut configured) {
+            // Said and logged there.
+            let _ = configured.reload(&server);
+            continue;
+        }
+        tracing::info!(signal = signal_hook::low_level::signal_name(signal), "ending");
+        break;
+    }
+    server.stop(Deadline::after(PATIENCE)).map_err(|left| {
+        let left: Vec<String> = left.iter().map(|ns| format!("{}@{}", ns.name, ns.id)).collect();
+        anyhow!("not ended after {} s: {}", PATIENCE.as_secs(), left.join(", "))
+    })
+}
+
+/// Serves one directory as one namespace.
+fn serve_directory(directory: &Path, arguments: &Arguments) -> Result<Arc<Server>> {
     if !arguments.listen.ip().is_loopback() {
         bail!(
             "--listen {}: without a configuration only this machine is served; use an address such \
@@ -40,9 +77,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             arguments.listen.port(),
         );
     }
-    let directory = arguments.directory.canonicalize().with_context(|| {
-        format!("could not serve {}: no such directory", arguments.directory.display())
-    })?;
+    let directory = directory
+        .canonicalize()
+        .with_context(|| format!("could not serve {}: no such directory", directory.display()))?;
     let folder = match &arguments.state_dir {
         Some(folder) => folder.clone(),
         None => state::default_folder()?,
@@ -61,14 +98,48 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let address = ns.listeners.first().context("nothing is listened at")?.local;
     print_ways_to_mount(&directory, address, server.privileges());
+    Ok(server)
+}
 
-    if let Some(signal) = signals.forever().next() {
-        tracing::info!(signal = signal_hook::low_level::signal_name(signal), "ending");
+/// Serves what a configuration says.
+fn serve_configured(
+    file: &Path,
+    state_dir: Option<&Path>,
+) -> Result<(Arc<Server>, Option<Configured>)> {
+    let config = Config::load(file)?;
+    let folder = match (state_dir, &config.settings.state_dir) {
+        (Some(folder), _) => folder.to_owned(),
+        (None, Some(folder)) => folder.clone(),
+        (None, None) => state::default_folder()?,
+    };
+    let limits = config.settings.limits.clone();
+    let server = Server::start(Options { state: folder, limits })?;
+    let summary = config.summary();
+    let configured =
+        Configured::begin(file, config, &server).map_err(|errors| anyhow!(errors.join("\n")))?;
+    println!("serving {summary}");
+    Ok((server, Some(configured)))
+}
+
+/// Whoever asks a second time to end does not want to wait for what is in flight.
+fn second_ends_at_once() -> std::io::Result<()> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds it unset.
+        flag::register_conditional_shutdown(signal, 1, asked.clone())?;
+        flag::register(signal, asked.clone())?;
     }
-    server.stop(Deadline::after(PATIENCE)).map_err(|left| {
-        let left: Vec<String> = left.iter().map(|ns| format!("{}@{}", ns.name, ns.id)).collect();
-        anyhow::anyhow!("not ended after {} s: {}", PATIENCE.as_secs(), left.join(", "))
-    })
+    Ok(())
+}
+
+/// Every namespace has a descriptor for each listener and export, and each connection and open file
+/// is one: as many as the system lets us have.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// How long the end of a server waits for what is in flight.

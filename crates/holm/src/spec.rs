@@ -9,8 +9,9 @@ use holm_nfsd::export::{ExportOptions, Network, OptionProblem, OptionsError};
 use holm_nfsd::identity::{self, SquashWho};
 use holm_nfsd::volume::Durability;
 use holm_sunrpc::server::ServerLimits;
+use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// What is wrong with a spec.
@@ -181,6 +182,53 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one_ip == other_ip || all(one_ip, other_ip) || all(other_ip, one_ip))
 }
 
+/// Who listens where.
+#[derive(Debug, Default)]
+pub struct Addresses(HashMap<Port, HashMap<IpAddr, String>>);
+
+/// A port, in a kernel network namespace.
+type Port = (Option<NetnsRef>, u16);
+
+impl Addresses {
+    /// Who is in the way of somebody who would listen there, and at which address.
+    pub fn overlapping(
+        &self,
+        addr: SocketAddr,
+        netns: Option<&NetnsRef>,
+    ) -> Option<(SocketAddr, &str)> {
+        let taken = self.0.get(&(netns.cloned(), addr.port()))?;
+        let ip = addr.ip().to_canonical();
+        let found = if ip.is_unspecified() {
+            taken.iter().find(|(other, _)| overlap(addr, SocketAddr::new(**other, addr.port())))
+        } else {
+            let all_v4 = ip.is_ipv4().then_some(Ipv4Addr::UNSPECIFIED.into());
+            let all_v6 = Some(Ipv6Addr::UNSPECIFIED.into());
+            let in_the_way = [Some(ip), all_v4, all_v6].into_iter().flatten();
+            in_the_way.filter_map(|ip| taken.get_key_value(&ip)).next()
+        };
+        // Port 0 is another one each time.
+        let (ip, owner) = found.filter(|_| addr.port() != 0)?;
+        Some((SocketAddr::new(*ip, addr.port()), owner))
+    }
+
+    /// Somebody listens there from now on.
+    pub fn add(&mut self, addr: SocketAddr, netns: Option<&NetnsRef>, owner: &str) {
+        let taken = self.0.entry((netns.cloned(), addr.port())).or_default();
+        taken.insert(addr.ip().to_canonical(), owner.to_owned());
+    }
+
+    /// Nobody listens there any more.
+    pub fn remove(&mut self, addr: SocketAddr, netns: Option<&NetnsRef>) {
+        let port = (netns.cloned(), addr.port());
+        if let Some(taken) = self.0.get_mut(&port) {
+            taken.remove(&addr.ip().to_canonical());
+            if taken.is_empty() {
+                self.0.remove(&port);
+            }
+        }
+    }
+}
+
 impl fmt::Display for ListenSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.addr)?;
@@ -308,6 +356,12 @@ mod tests {
             let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
             assert_eq!(overlap(one, other), expected, "{one} {other}");
             assert_eq!(overlap(other, one), expected, "{other} {one}");
+            let mut addresses = Addresses::default();
+            addresses.add(one, None, "blue");
+            let found = addresses.overlapping(other, None);
+            assert_eq!(found.is_some(), expected, "{other} beside {one}");
+            addresses.remove(one, None);
+            assert_eq!(addresses.overlapping(other, None), None);
         }
     }
 

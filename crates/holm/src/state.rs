@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct StateDir {
     folder: PathBuf,
     journal: Mutex<Journal>,
-    syncing: AtomicBool,
+    syncing: Arc<AtomicBool>,
     /// Held until this is dropped.
     _lock: File,
 }
@@ -83,7 +83,7 @@ impl StateDir {
         let this = Self {
             folder: folder.to_owned(),
             journal: Mutex::new(journal),
-            syncing: AtomicBool::new(false),
+            syncing: Arc::default(),
             _lock: lock,
         };
         this.sweep();
@@ -134,7 +134,7 @@ impl StateDir {
     /// # Errors
     ///
     /// If something else is kept under a name by now, or the journal cannot be written.
-    pub fn change(self: &Arc<Self>, changes: &[Change]) -> Result<()> {
+    pub fn change(&self, changes: &[Change]) -> Result<()> {
         let mut journal = self.journal();
         let mut lines = String::new();
         let mut needed = Vec::new();
@@ -173,8 +173,7 @@ impl StateDir {
             // It is longer than it need be, and right.
             tracing::warn!(path = %path.display(), %error, "could not be written anew");
         }
-        drop(journal);
-        self.sync_soon();
+        self.sync_soon(&journal.file);
         Ok(())
     }
 
@@ -185,8 +184,7 @@ impl StateDir {
     /// What the disk says.
     pub fn sync(&self) -> Result<()> {
         let file = self.journal().file.try_clone();
-        file.and_then(|file| file.sync_data())
-            .and_then(|()| File::open(&self.folder)?.sync_all())
+        file.and_then(|file| flush(&file, &self.folder))
             .with_context(|| format!("could not flush {}", self.folder.display()))
     }
 
@@ -203,17 +201,18 @@ impl StateDir {
         self.folder.join(PATHS).join(format!("{:016x}.redb", incarnation.id))
     }
 
-    /// Has the disk follow, without waiting for it.
-    fn sync_soon(self: &Arc<Self>) {
+    /// Has the disk follow, without waiting for it. The thread keeps nothing that a next server would
+    /// have to wait for.
+    fn sync_soon(&self, file: &File) {
         if self.syncing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let this = self.clone();
+        let (file, folder, syncing) = (file.try_clone(), self.folder.clone(), self.syncing.clone());
         let sync = move || {
             // Before the flush: what is written from now on asks for another.
-            this.syncing.store(false, Ordering::SeqCst);
-            if let Err(error) = this.sync() {
-                tracing::error!("{error:#}");
+            syncing.store(false, Ordering::SeqCst);
+            if let Err(error) = file.and_then(|file| flush(&file, &folder)) {
+                tracing::error!(folder = %folder.display(), %error, "could not be flushed");
             }
         };
         if std::thread::Builder::new().name("state".into()).spawn(sync).is_err() {
@@ -417,6 +416,12 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
+/// Has a file on the disk, and its name.
+fn flush(file: &File, folder: &Path) -> std::io::Result<()> {
+    file.sync_data()?;
+    File::open(folder)?.sync_all()
+}
+
 fn sum(line: &str) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(line.as_bytes());
@@ -443,15 +448,6 @@ mod tests {
         incarnation
     }
 
-    /// The thread that flushes keeps the state, and so its lock, for a moment.
-    fn close(state: Arc<StateDir>) {
-        let mut state = Some(state);
-        while let Some(Err(shared)) = state.take().map(Arc::try_unwrap) {
-            std::thread::yield_now();
-            state = Some(shared);
-        }
-    }
-
     #[test]
     fn restart_keeps_what_is_kept_and_destroying_destroys_it() {
         let folder = TempDir::new().unwrap();
@@ -462,7 +458,7 @@ mod tests {
         state.change(&[Change::Destroy("blue".into(), blue.clone())]).unwrap();
         state.sync().unwrap();
         assert_ne!(state.incarnation("blue").unwrap(), blue);
-        close(state);
+        drop(state);
         let state = open(&folder);
         assert_eq!(state.incarnation("green").unwrap(), green);
         assert_ne!(state.incarnation("blue").unwrap(), blue);
@@ -480,8 +476,8 @@ mod tests {
         let refused = format!("{:#}", StateDir::open(folder.path()).unwrap_err());
         let pid = std::process::id();
         assert!(refused.contains(&format!("another server uses it (process {pid})")), "{refused}");
-        close(state);
-        close(open(&folder));
+        drop(state);
+        drop(open(&folder));
     }
 
     #[test]
@@ -489,7 +485,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let state = open(&folder);
         let kept = ["a", "b", "c"].map(|name| keep(&state, name));
-        close(state);
+        drop(state);
         let path = folder.path().join(JOURNAL);
         let whole = fs::read(&path).unwrap();
         let line = whole.len() / 3;
@@ -504,7 +500,7 @@ mod tests {
                 let is_there = state.incarnation(name).unwrap() == *kept;
                 assert_eq!(is_there, cut >= (at + 1) * line, "{name} of {cut} bytes");
             }
-            close(state);
+            drop(state);
         }
         let mut damaged = whole;
         damaged[line + 5] ^= 1;
@@ -525,7 +521,7 @@ mod tests {
         }
         let length = fs::metadata(folder.path().join(JOURNAL)).unwrap().len();
         assert!(length < 2 * SPARE_LINES as u64 * 100, "{length} bytes");
-        close(state);
+        drop(state);
         assert_eq!(open(&folder).incarnation("kept").unwrap(), kept);
     }
 }

@@ -1,5 +1,6 @@
 //! A server in this process, with clients of its own.
 
+mod config;
 mod listeners;
 mod tenants;
 mod world;

@@ -1,0 +1,50 @@
+//! What has to change in a running server so that it is as configured.
+
+use super::Config;
+use crate::model::NamespaceView;
+use crate::server::{Alteration, Change};
+
+/// The changes that lead from what is served to what `wanted` says. `before` is the configuration in
+/// force: of what is served, that is what goes if it is not wanted any more. What came by the admin API
+/// stays.
+pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -> Vec<Change> {
+    let is_live = |name: &str| running.iter().find(|ns| ns.name == name);
+    let mut changes = Vec::new();
+    for spec in &before.namespaces {
+        let stays = wanted.namespaces.iter().any(|wanted| wanted.name == spec.name);
+        if !stays && is_live(&spec.name).is_some() {
+            changes.push(Change::Remove(spec.name.clone()));
+        }
+    }
+    for spec in &wanted.namespaces {
+        let Some(now) = is_live(&spec.name) else {
+            changes.push(Change::Add(spec.clone()));
+            continue;
+        };
+        let exports: Vec<_> = now.exports.iter().map(|export| &export.spec).collect();
+        let listens: Vec<_> = now.listeners.iter().map(|listener| &listener.spec).collect();
+        let name = spec.name.clone();
+        let alteration = Alteration {
+            name: name.clone(),
+            del_export: gone(&exports, &spec.export).map(|export| export.path.clone()).collect(),
+            add_export: new(&exports, &spec.export),
+            del_listen: gone(&listens, &spec.listen).cloned().collect(),
+            add_listen: new(&listens, &spec.listen),
+            limits: (now.limits != spec.limits).then(|| spec.limits.clone()),
+        };
+        if alteration != (Alteration { name, ..Alteration::default() }) {
+            changes.push(Change::Alter(alteration));
+        }
+    }
+    changes
+}
+
+/// What there is and should not be.
+fn gone<'a, T: PartialEq>(now: &'a [&T], wanted: &'a [T]) -> impl Iterator<Item = &'a T> {
+    now.iter().copied().filter(|now| !wanted.contains(now))
+}
+
+/// What should be and is not there.
+fn new<T: PartialEq + Clone>(now: &[&T], wanted: &[T]) -> Vec<T> {
+    wanted.iter().filter(|wanted| !now.contains(wanted)).cloned().collect()
+}

@@ -1,0 +1,312 @@
+//! From text to specs, and what is wrong on the way.
+
+use super::errors::{Mistake, Mistakes, nearest};
+use super::{Config, Settings, fields};
+use crate::model::{LimitsSpec, NamespaceSpec};
+use crate::spec::{Addresses, Checked, Problem, Step};
+use serde::de::DeserializeOwned;
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
+
+/// Reads a configuration.
+pub(super) fn read(text: &str) -> Result<Config, Vec<Mistake>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::default();
+    for error in &errors {
+        reader.mistakes.add(error.span().unwrap_or_default(), error.message());
+    }
+    if !errors.is_empty() {
+        // What was recovered would only raise doubts about what is right.
+        return Err(reader.mistakes.locate(text));
+    }
+    let config = reader.config(table.into_inner());
+    let mistakes = reader.mistakes.locate(text);
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+}
+
+#[derive(Default)]
+struct Reader {
+    mistakes: Mistakes,
+}
+
+/// A namespace as it was read, and where its parts stand.
+struct Read<'t> {
+    spec: NamespaceSpec,
+    /// Which elements of the lists could be read.
+    exports: Vec<usize>,
+    listens: Vec<usize>,
+    name: Range<usize>,
+    table: Spanned<DeValue<'t>>,
+}
+
+impl Read<'_> {
+    /// Where a place of the spec is written.
+    fn span(&self, place: &[Step]) -> Range<usize> {
+        if place == [Step::Field("name")] {
+            return self.name.clone();
+        }
+        let mut place = place.to_vec();
+        if let [Step::Field(field), Step::Element(index), ..] = &mut place[..] {
+            let read = if *field == "export" { &self.exports } else { &self.listens };
+            *index = read.get(*index).copied().unwrap_or(*index);
+        }
+        span_of(&self.table, &place)
+    }
+}
+
+impl Reader {
+    fn config(&mut self, mut table: DeTable<'_>) -> Config {
+        let namespaces = table.remove("ns");
+        let whole = Spanned::new(0..0, DeValue::Table(table));
+        let settings: Settings = self.read(&whole, &["ns"]).unwrap_or_default();
+        for problem in settings.limits.problems() {
+            let span = span_of(&whole, &[&[Step::Field("limits")][..], &problem.place].concat());
+            self.mistakes.add(span, problem.why);
+        }
+        let namespaces = namespaces.map(|table| self.namespaces(&table)).unwrap_or_default();
+        self.check(&namespaces, &settings.limits);
+        Config { settings, namespaces: namespaces.into_iter().map(|read| read.spec).collect() }
+    }
+
+    fn namespaces<'t>(&mut self, tables: &Spanned<DeValue<'t>>) -> Vec<Read<'t>> {
+        let DeValue::Table(namespaces) = tables.get_ref() else {
+            self.mistakes.add(tables.span(), "ns holds a table for each namespace: [ns.NAME]");
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for (name, table) in namespaces {
+            read.push(self.namespace(name, table));
+        }
+        read.sort_by_key(|read| read.name.start);
+        read
+    }
+
+    fn namespace<'t>(
+        &mut self,
+        name: &Spanned<DeString<'t>>,
+        value: &Spanned<DeValue<'t>>,
+    ) -> Read<'t> {
+        let spec = NamespaceSpec { name: name.get_ref().to_string(), ..NamespaceSpec::default() };
+        let (exports, listens) = (Vec::new(), Vec::new());
+        let mut read = Read { spec, exports, listens, name: name.span(), table: value.clone() };
+        let DeValue::Table(table) = value.get_ref() else {
+            let name = name.get_ref();
+            let why = format!("namespace {name} has to be a table: [ns.{name}]");
+            self.mistakes.add(value.span(), why);
+            return read;
+        };
+        // All of them but the name, which is the table's own.
+        let known = fields::of::<NamespaceSpec>().iter().filter(|field| **field != "name");
+        let known: Vec<&str> = known.copied().collect();
+        for (key, value) in table {
+            match &**key.get_ref() {
+                "export" => (read.exports, read.spec.export) = self.list(value, EXPORT),
+                "listen" => (read.listens, read.spec.listen) = self.list(value, LISTEN),
+                "limits" => read.spec.limits = self.read(value, &[]).unwrap_or_default(),
+                "link" | "addr" | "route" => self.mistakes.add(
+                    key.span(),
+                    format!(
+                        "{} comes with a later release of holm: this one serves only sockets of the \
+                         kernel, with listen",
+                        key.get_ref(),
+                    ),
+                ),
+                unknown => self.unknown(key.span(), unknown, known.iter().copied()),
+            }
+        }
+        read
+    }
+
+    /// The elements of a list that can be read, and which ones they are.
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        example: &str,
+    ) -> (Vec<usize>, Vec<T>) {
+        let DeValue::Array(elements) = value.get_ref() else {
+            let found = value.get_ref().type_str();
+            self.mistakes.add(value.span(), format!("found {found}, expected a list: {example}"));
+            return Default::default();
+        };
+        let mut read = (Vec::new(), Vec::new());
+        for (index, element) in elements.iter().enumerate() {
+            if element.get_ref().is_table() {
+                read.extend(self.read(element, &[]).map(|element| (index, element)));
+            } else {
+                let found = element.get_ref().type_str();
+                let why = format!("found {found}, expected a table: {example}");
+                self.mistakes.add(element.span(), why);
+            }
+        }
+        read
+    }
+
+    /// Reads a table. What is wrong with one of its keys does not keep others from being read. `beside` are keys that somebody else reads.
+    fn read<T: DeserializeOwned>(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        beside: &[&'static str],
+    ) -> Option<T> {
+        let DeValue::Table(written) = value.get_ref() else {
+            let why = format!("found {}, expected a table", value.get_ref().type_str());
+            self.mistakes.add(value.span(), why);
+            return None;
+        };
+        let known = fields::of::<T>();
+        let mut table = written.clone();
+        let mut wrong = Vec::new();
+        for (key, _) in written {
+            if !known.contains(&&**key.get_ref()) {
+                let all = known.iter().chain(beside).copied();
+                self.unknown(key.span(), key.get_ref(), all);
+                table.remove(&**key.get_ref());
+                wrong.push(key.get_ref().to_string());
+            }
+        }
+        loop {
+            let rest = Spanned::new(value.span(), DeValue::Table(table.clone()));
+            let error = match T::deserialize(ValueDeserializer::from(rest)) {
+                // What is wrong is as if it had not been said: the rest can be checked.
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let at = error.span().map_or(0, |span| span.start);
+            let culprit = table.iter().find(|(_, value)| value.span().contains(&at));
+            let Some((key, _)) = culprit else {
+                // Something is missing; not, if it is there and wrong.
+                let missing = |key: &&str| error.message() == format!("missing field `{key}`");
+                match known.iter().copied().find(missing) {
+                    Some(key) if wrong.iter().any(|wrong| wrong == key) => {}
+                    Some(key) => self.mistakes.add(value.span(), format!("{key} is missing")),
+                    None => self.mistakes.add(value.span(), error.message()),
+                }
+                return None;
+            };
+            let key = key.get_ref().to_string();
+            self.mistakes.add(error.span().unwrap_or_default(), reason(&key, error.message()));
+            table.remove(key.as_str());
+            wrong.push(key);
+        }
+    }
+
+    fn unknown<'k>(
+        &mut self,
+        span: Range<usize>,
+        key: &str,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) {
+        let why = match nearest(key, known.clone()) {
+            Some(near) => format!("unknown key {key}: did you mean {near}?"),
+            None => {
+                let known: Vec<&str> = known.collect();
+                format!("unknown key {key}: known are {}", known.join(", "))
+            }
+        };
+        self.mistakes.add(span, why);
+    }
+
+    /// Finds what does not go together, and what is not there.
+    fn check(&mut self, namespaces: &[Read<'_>], limits: &LimitsSpec) {
+        let mut addresses = Addresses::default();
+        for read in namespaces {
+            let spec = &read.spec;
+            let effective = NamespaceSpec { limits: spec.limits.or(limits), ..spec.clone() };
+            for Problem { place, why } in effective.problems() {
+                self.mistakes.add(read.span(&place), why);
+            }
+            for (index, export) in spec.export.iter().enumerate() {
+                let place = [Step::Field("export"), Step::Element(index), Step::Field("dir")];
+                if let Some(why) = missing(&export.dir) {
+                    self.mistakes.add(read.span(&place), why);
+                }
+            }
+            for (index, listen) in spec.listen.iter().enumerate() {
+                let (addr, netns) = (listen.addr, listen.netns.as_ref());
+                if let Some((other, of)) = addresses.overlapping(addr, netns)
+                    && of != spec.name
+                {
+                    let place = [Step::Field("listen"), Step::Element(index), Step::Field("addr")];
+                    let why = format!("it overlaps {other} of namespace {of}");
+                    self.mistakes.add(read.span(&place), why);
+                }
+                addresses.add(addr, netns, &spec.name);
+            }
+        }
+    }
+}
+
+/// Where a place is written; if it is not, where it would be.
+fn span_of(value: &Spanned<DeValue<'_>>, place: &[Step]) -> Range<usize> {
+    let mut at = value;
+    for step in place {
+        let next = match (step, at.get_ref()) {
+            (Step::Field(field), DeValue::Table(table)) => table.get(*field),
+            (Step::Element(index), DeValue::Array(array)) => array.get(*index),
+            _ => None,
+        };
+        let Some(next) = next else { break };
+        at = next;
+    }
+    at.span()
+}
+
+/// What is wrong with a value, in words that help.
+fn reason(key: &str, message: &str) -> String {
+    let hint = match key {
+        "addr" | "metrics" => "write an address and a port, as \"127.0.0.1:2049\"",
+        "netns" => "write a path, as \"/run/netns/blue\", or the number of a process",
+        _ => "",
+    };
+    if !hint.is_empty() {
+        return format!("{key} is not right: {hint}");
+    }
+    let plain = message.replace('`', "");
+    if let Some((variant, known)) = plain
+        .strip_prefix("unknown variant ")
+        .and_then(|rest| rest.split_once(", expected one of "))
+    {
+        return match nearest(variant, known.split(", ")) {
+            Some(near) => format!("{key} cannot be {variant:?}: did you mean {near:?}?"),
+            None => format!("{key} cannot be {variant:?}: it is one of {known}"),
+        };
+    }
+    format!("{key} is not right: {plain}")
+}
+
+/// What is wrong with the directory of an export, if anything is.
+fn missing(directory: &Path) -> Option<String> {
+    // Otherwise something else is said of it.
+    if !directory.is_absolute() {
+        return None;
+    }
+    let shown = directory.display();
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("{shown} is no directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let near = neighbour(directory).map(|near| format!(": did you mean {near}?"));
+            Some(format!("there is no directory {shown}{}", near.unwrap_or_default()))
+        }
+        Err(error) => Some(format!("could not look at {shown}: {error}")),
+    }
+}
+
+/// The directory beside one that is missing whose name is nearest.
+fn neighbour(missing: &Path) -> Option<String> {
+    let (parent, name) = (missing.parent()?, missing.file_name()?.to_str()?);
+    let entries = std::fs::read_dir(parent).ok()?.flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let names: Vec<String> = directories
+        .take(MOST_LISTED)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let near = nearest(name, names.iter().map(String::as_str))?;
+    Some(parent.join(near).display().to_string())
+}
+
+const EXPORT: &str = "export = [{ path = \"/\", dir = \"/srv/blue\" }]";
+const LISTEN: &str = "listen = [{ addr = \"127.0.0.1:2049\" }]";
+/// So many entries of a directory are looked at to find what was meant.
+const MOST_LISTED: usize = 10_000;
