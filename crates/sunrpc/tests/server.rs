@@ -225,6 +225,7 @@ fn listener_that_is_stopped_leaves_its_connections_be() {
     let mut stream = server.connect();
     stream.write_all(&framed(&echo(1))).unwrap();
     assert_eq!(reply(&mut stream), echoed(1));
+    assert_eq!(server.listener.connections(), 1);
     server.listener.stop();
     assert!(TcpStream::connect(server.address).is_err());
     stream.write_all(&framed(&echo(2))).unwrap();

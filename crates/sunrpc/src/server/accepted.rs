@@ -17,7 +17,7 @@ impl ListenerHandle {
         Self { listener, accepted }
     }
 
-    /// How many connections it has accepted that have not ended.
+    /// How many connections came by it and have not ended.
     pub fn connections(&self) -> usize {
         self.accepted.0.lock().all.len()
     }
