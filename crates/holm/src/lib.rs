@@ -2,6 +2,7 @@
 //! is a crate of its own.
 //!
 //! - [`caches`]: what keeps the file caches of all namespaces going.
+//! - [`kernel_netns`]: sockets inside containers, and when they have to go.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`server`]: the tenants of a running server, and every change of them.
 //! - [`config`]: the configuration file.
@@ -13,6 +14,7 @@
 pub mod caches;
 pub mod check;
 pub mod config;
+pub mod kernel_netns;
 pub mod log;
 pub mod model;
 pub mod nfs;

@@ -1,0 +1,540 @@
+//! Listeners inside containers, and what becomes of them when the containers die. As root.
+
+use holm::kernel_netns::{Left, OpenError, Owner, Watch, Watcher, open};
+use holm::model::NetnsRef;
+use holm::nfs::{Nfs, Programme};
+use holm::server::operations::Operations;
+use holm_lifetime::Deadline;
+use holm_netns::{Namespace, Registry};
+use holm_nfsd::handle::HandleKey;
+use holm_nfsd::identity::Privileges;
+use holm_nfsd::service::Service;
+use holm_pool::{Config, Pool, PoolSubsystem};
+use holm_sunrpc::server::{ListenerHandle, ServerLimits, listen, listen_datagrams};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// Its veth's peer outside is gone, and who is served elsewhere does not notice.
+#[test]
+fn killed_container_is_let_go() {
+    let world = World::new();
+    let mut neighbour = world.client_of_another_tenant();
+    let mut container = Container::start();
+    let mut links = Links::watch(&world.outside);
+    world.cable(&container, "cable0");
+    let netns = NetnsRef::Pid(container.pid());
+
+    let inside = world.listen_in(&netns);
+    assert_eq!(container.ask(inside.port), NULL_REPLY);
+    assert!(descriptors_of(&container).is_empty(), "holm keeps the namespace by a descriptor");
+    let inode = container.netns();
+    let (watch, left) = world.watch_and_close(inside);
+    null_call(&mut neighbour);
+
+    let killed = Instant::now();
+    container.kill();
+    links.wait_until_deleted("cable0");
+    println!("cable0 gone after {:?}", killed.elapsed());
+    assert!(matches!(left.recv().unwrap(), Left::Ended(_)));
+    assert!(entered(&inode).is_empty());
+    null_call(&mut neighbour);
+    drop(watch);
+    world.end();
+}
+
+/// The accepted connection is what holds on: with the listener alone closed the container's network
+/// stays. What was killed after it is gone before it.
+#[test]
+fn closing_the_listener_alone_would_not_do() {
+    let world = World::new();
+    let mut links = Links::watch(&world.outside);
+    let mut container = Container::start();
+    world.cable(&container, "cable0");
+    let mut after = Container::start();
+    world.cable(&after, "cable1");
+
+    let Inside { port, streams, datagrams, owner } =
+        world.listen_in(&NetnsRef::Pid(container.pid()));
+    assert_eq!(container.ask(port), NULL_REPLY);
+    container.kill();
+    assert!(owner.left().is_some());
+    datagrams.remove();
+    streams.stop();
+    after.kill();
+    links.wait_until_deleted("cable1");
+    assert!(world.has_link("cable0"));
+    streams.close();
+    links.wait_until_deleted("cable0");
+    world.end();
+}
+
+#[test]
+fn removed_path_is_let_go() {
+    let world = World::new();
+    let mut container = Container::start();
+    let mut links = Links::watch(&world.outside);
+    world.cable(&container, "cable0");
+    let name = format!("holm-test-{}", container.pid());
+    run("ip", &["netns", "attach", &name, &container.pid().to_string()]);
+    let path = format!("/run/netns/{name}");
+
+    let inside = world.listen_in(&NetnsRef::Path(path.clone()));
+    assert_eq!(container.ask(inside.port), NULL_REPLY);
+    let (_watch, left) = world.watch_and_close(inside);
+    container.kill();
+    // It is the path that counts.
+    let deleted = Instant::now();
+    run("ip", &["netns", "del", &name]);
+    links.wait_until_deleted("cable0");
+    println!("cable0 gone after {:?}", deleted.elapsed());
+    assert_eq!(left.recv().unwrap(), Left::Removed(path.into()));
+    world.end();
+}
+
+/// Another namespace is mounted over it, which raises no event.
+#[test]
+fn replaced_path_is_let_go() {
+    let world = World::new();
+    let (mut container, other) = (Container::start(), Container::start());
+    let mut links = Links::watch(&world.outside);
+    world.cable(&container, "cable0");
+    let place = Place::new(&container);
+
+    let inside = world.listen_in(&place.netns());
+    assert_eq!(container.ask(inside.port), NULL_REPLY);
+    let (_watch, left) = world.watch_and_close(inside);
+    world.until_watched();
+    let replaced = Instant::now();
+    place.mount(&other);
+    assert_eq!(left.recv().unwrap(), Left::Replaced(place.path()));
+    println!("noticed after {:?}", replaced.elapsed());
+    container.kill();
+    drop(place);
+    links.wait_until_deleted("cable0");
+    world.end();
+}
+
+#[test]
+fn owner_that_leaves_while_it_is_entered_is_noticed() {
+    let mut container = Container::start();
+    let netns = NetnsRef::Pid(container.pid());
+    let refused = open(&netns, || container.kill()).unwrap_err();
+    assert!(matches!(refused, OpenError::Left { left: Left::Ended(_), .. }), "{refused}");
+    // The process is there no more.
+    let refused = open(&netns, || panic!("entered")).unwrap_err();
+    assert!(matches!(refused, OpenError::NoProcess(_)), "{refused}");
+
+    let container = Container::start();
+    let place = Place::new(&container);
+    let netns = place.netns();
+    let refused = open(&netns, || drop(place)).unwrap_err();
+    assert!(matches!(refused, OpenError::Left { left: Left::Removed(_), .. }), "{refused}");
+}
+
+#[test]
+fn owner_that_left_before_it_was_watched_is_noticed() {
+    let watcher = Watcher::start().unwrap();
+    let mut container = Container::start();
+    let place = Place::new(&container);
+    let ((), process) = open(&NetnsRef::Pid(container.pid()), || ()).unwrap();
+    let ((), path) = open(&place.netns(), || ()).unwrap();
+    container.kill();
+    drop(place);
+    for owner in [process, path] {
+        let (said, left) = mpsc::channel();
+        let _watch = watcher.watch(owner, move |left| said.send(left).unwrap()).unwrap();
+        left.recv().unwrap();
+    }
+}
+
+#[test]
+fn watch_that_was_ended_says_nothing() {
+    let watcher = Watcher::start().unwrap();
+    let (mut ended, mut watched) = (Container::start(), Container::start());
+    let (said, left) = mpsc::channel();
+    let watch = |container: &Container, said: mpsc::Sender<u32>| {
+        let pid = container.pid();
+        let ((), owner) = open(&NetnsRef::Pid(pid), || ()).unwrap();
+        watcher.watch(owner, move |_| said.send(pid).unwrap()).unwrap()
+    };
+    drop(watch(&ended, said.clone()));
+    let _watch = watch(&watched, said);
+    let pid = watched.pid();
+    ended.kill();
+    watched.kill();
+    assert_eq!(left.recv(), Ok(pid));
+    assert!(left.recv().is_err(), "all who could say something are gone");
+}
+
+#[test]
+fn what_is_no_network_namespace_is_refused_with_a_reason() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let fifo = folder.path().join("fifo");
+    run("mkfifo", &[fifo.to_str().unwrap()]);
+    let said = |netns: NetnsRef| open(&netns, || panic!("entered")).unwrap_err().to_string();
+    let path = |path: &Path| said(NetnsRef::Path(path.to_str().unwrap().into()));
+
+    let missing = path(&folder.path().join("missing"));
+    assert!(missing.contains("missing") && missing.contains("No such file"), "{missing}");
+    for what in [file.as_path(), &fifo, folder.path(), Path::new("/proc/self/ns/mnt")] {
+        let refused = path(what);
+        assert!(refused.contains("is not a network namespace"), "{refused}");
+    }
+    for pid in [0, 1 << 31, 1 << 30] {
+        assert!(said(NetnsRef::Pid(pid)).contains("there is no process"));
+    }
+    // Not allowed: as somebody who is no administrator, on a thread of its own.
+    let somebody = |netns: NetnsRef| {
+        std::thread::spawn(move || {
+            let sets = rustix::thread::CapabilitySets {
+                effective: rustix::thread::CapabilitySet::empty(),
+                permitted: rustix::thread::CapabilitySet::empty(),
+                inheritable: rustix::thread::CapabilitySet::empty(),
+            };
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            open(&netns, || ()).unwrap_err().to_string()
+        })
+        .join()
+        .unwrap()
+    };
+    let container = Container::start();
+    let refused = somebody(NetnsRef::Pid(container.pid()));
+    assert!(refused.contains("CAP_SYS_ADMIN"), "{refused}");
+}
+
+/// A pool, a registry, and a kernel namespace that is "outside".
+struct World {
+    pool: Pool,
+    registry: Registry,
+    ns: Namespace,
+    watcher: Watcher,
+    outside: Container,
+}
+
+/// What listens inside a container.
+struct Inside {
+    port: u16,
+    streams: ListenerHandle,
+    datagrams: holm_pool::Handle,
+    owner: Owner,
+}
+
+impl World {
+    fn new() -> Self {
+        let pool = Pool::start(Config { workers: 2, ..Config::default() }).unwrap();
+        let registry = Registry::new().unwrap();
+        registry.register(pool.subsystem()).unwrap();
+        registry.register(Nfs).unwrap();
+        let ns = tenant(&registry, "blue");
+        let watcher = Watcher::start().unwrap();
+        Self { pool, registry, ns, watcher, outside: Container::start() }
+    }
+
+    fn listen_in(&self, netns: &NetnsRef) -> Inside {
+        let (sockets, owner) = open(netns, bind).unwrap();
+        let (port, streams, datagrams) = serve(&self.ns, sockets);
+        Inside { port, streams, datagrams, owner }
+    }
+
+    /// What the server does when the owner leaves.
+    fn watch_and_close(&self, inside: Inside) -> (Watch, mpsc::Receiver<Left>) {
+        let (said, left) = mpsc::channel();
+        let Inside { streams, datagrams, owner, .. } = inside;
+        let watch = self.watcher.watch(owner, move |left| {
+            streams.close();
+            datagrams.remove();
+            said.send(left).unwrap();
+        });
+        (watch.unwrap(), left)
+    }
+
+    /// Until the watcher has looked at all that it was given.
+    fn until_watched(&self) {
+        let mut container = Container::start();
+        let ((), owner) = open(&NetnsRef::Pid(container.pid()), || ()).unwrap();
+        container.kill();
+        let (said, left) = mpsc::channel();
+        let _watch = self.watcher.watch(owner, move |left| said.send(left).unwrap()).unwrap();
+        left.recv().unwrap();
+    }
+
+    fn client_of_another_tenant(&self) -> TcpStream {
+        let (port, ..) = serve(&tenant(&self.registry, "green"), bind());
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        null_call(&mut client);
+        client
+    }
+
+    /// From outside into a container.
+    fn cable(&self, container: &Container, name: &str) {
+        let pid = container.pid().to_string();
+        let end = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+        self.outside.run("ip", &end);
+        self.outside.run("ip", &["link", "set", name, "up"]);
+        container.run("ip", &["link", "set", "eth0", "up"]);
+    }
+
+    fn has_link(&self, name: &str) -> bool {
+        let mut show = self.outside.command("ip", &["link", "show", name]);
+        show.output().unwrap().status.success()
+    }
+
+    fn end(self) {
+        self.registry.remove_all(Deadline::Never).unwrap();
+        self.pool.stop();
+    }
+}
+
+fn tenant(registry: &Registry, name: &str) -> Namespace {
+    let ns = registry.create(name).unwrap();
+    let service = Service::new(HandleKey::generate().unwrap(), Default::default()).unwrap();
+    ns.enter().unwrap().get::<Nfs>().unwrap().set_service(service);
+    ns
+}
+
+fn bind() -> (TcpListener, UdpSocket) {
+    let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    (streams, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+}
+
+fn serve(
+    ns: &Namespace,
+    (streams, datagrams): (TcpListener, UdpSocket),
+) -> (u16, ListenerHandle, holm_pool::Handle) {
+    static PRIVILEGES: OnceLock<Privileges> = OnceLock::new();
+    let privileges = PRIVILEGES.get_or_init(|| Privileges::detect().unwrap());
+    let inside = ns.enter().unwrap();
+    let pool = inside.get::<PoolSubsystem>().unwrap();
+    let counted = inside.get::<Nfs>().unwrap().counted().clone();
+    let SocketAddr::V4(address) = streams.local_addr().unwrap() else { unreachable!() };
+    let operations = Arc::new(Operations::default());
+    let (programme, limits) = (Arc::new(Programme::streams(privileges, operations.clone())), ServerLimits::default());
+    let streams = listen(pool, streams, programme, limits, counted.clone()).unwrap();
+    let programme = Arc::new(Programme::datagrams(privileges, operations));
+    let datagrams = listen_datagrams(pool, datagrams, programme, counted).unwrap();
+    (address.port(), streams, datagrams)
+}
+
+/// A process in a network namespace of its own, which calls NFS when it is asked to.
+struct Container {
+    child: Child,
+    asked: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Container {
+    fn start() -> Self {
+        install("iproute2", "ip");
+        let call: String = null_message().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let script = format!(
+            "ip link set lo up; echo up; while read port; do exec 3<>/dev/tcp/127.0.0.1/$port; \
+             printf '{call}' >&3; head -c {} <&3 | od -An -v -tx1 | tr -d ' \\n'; echo; done",
+            NULL_REPLY.len() / 2
+        );
+        let mut child = Command::new("unshare")
+            .args(["--net", "bash", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (asked, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut this = Self { child, asked, answers: BufReader::new(answers) };
+        assert_eq!(this.line(), "up");
+        this
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its process calls, keeps the connection, and says what came.
+    fn ask(&mut self, port: u16) -> String {
+        writeln!(self.asked, "{port}").unwrap();
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.trim_end().into()
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.pid().to_string(), program]).args(arguments);
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        succeeds(&mut self.command(program, arguments));
+    }
+
+    /// How the kernel calls its network namespace.
+    fn netns(&self) -> String {
+        link(Path::new(&format!("/proc/{}/ns/net", self.pid()))).unwrap()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A path at which a container's network namespace is mounted.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(container: &Container) -> Self {
+        let place = Self { folder: TempDir::new().unwrap() };
+        fs::write(place.path(), "").unwrap();
+        place.mount(container);
+        place
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("netns")
+    }
+
+    fn netns(&self) -> NetnsRef {
+        NetnsRef::Path(self.path().to_str().unwrap().into())
+    }
+
+    fn mount(&self, container: &Container) {
+        let from = format!("/proc/{}/ns/net", container.pid());
+        run("mount", &["--bind", &from, self.path().to_str().unwrap()]);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let unmount =
+            || Command::new("umount").arg("--lazy").arg(self.path()).stderr(Stdio::null()).status();
+        while unmount().is_ok_and(|status| status.success()) {}
+        let _ = fs::remove_file(self.path());
+    }
+}
+
+/// What the kernel says of the links that come and go.
+struct Links {
+    monitor: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Links {
+    fn watch(outside: &Container) -> Self {
+        let mut monitor = outside.command("ip", &["-oneline", "monitor", "link"]);
+        let mut monitor = monitor.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(monitor.stdout.take().unwrap());
+        let mut this = Self { monitor, lines };
+        // It listens once it tells of something that happens now.
+        for round in 0.. {
+            let name = format!("try{round}");
+            outside.run("ip", &["link", "add", &name, "type", "veth"]);
+            outside.run("ip", &["link", "del", &name]);
+            let fd = rustix::event::PollFd::new(this.lines.get_ref(), rustix::event::PollFlags::IN);
+            let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            if rustix::event::poll(&mut [fd], Some(&moment)).unwrap() > 0 {
+                this.wait_until_deleted(&name);
+                break;
+            }
+        }
+        this
+    }
+
+    fn wait_until_deleted(&mut self, name: &str) {
+        let mut line = String::new();
+        while !(line.starts_with("Deleted ") && line.contains(&format!(": {name}"))) {
+            line.clear();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "nothing more is told");
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let _ = self.monitor.kill();
+        let _ = self.monitor.wait();
+    }
+}
+
+/// NFS, version 3, procedure 0.
+fn null_message() -> Vec<u8> {
+    let words = [0x8000_0028_u32, 7, 0, 2, 100_003, 3, 0, 0, 0, 0, 0];
+    words.map(u32::to_be_bytes).concat()
+}
+
+/// Accepted, success, and no result.
+const NULL_REPLY: &str = "80000018000000070000000100000000000000000000000000000000";
+
+fn null_call(stream: &mut TcpStream) {
+    stream.write_all(&null_message()).unwrap();
+    let mut reply = vec![0; NULL_REPLY.len() / 2];
+    stream.read_exact(&mut reply).unwrap();
+    let reply: String = reply.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(reply, NULL_REPLY);
+}
+
+/// Our descriptors of a container's network namespace.
+fn descriptors_of(container: &Container) -> Vec<String> {
+    let netns = container.netns();
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|fd| link(&fd.unwrap().path())).filter(|link| *link == netns).collect()
+}
+
+/// Our threads in it, but for one that is just ending.
+fn entered(netns: &str) -> Vec<String> {
+    loop {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let inside = tasks.filter(|task| link(&task.join("ns/net")).as_deref() == Some(netns));
+        let names: Vec<_> =
+            inside.filter_map(|it| fs::read_to_string(it.join("comm")).ok()).collect();
+        if names.iter().all(|name| name.trim_end() != "holm-setns") {
+            return names;
+        }
+    }
+}
+
+fn link(path: &Path) -> Option<String> {
+    Some(fs::read_link(path).ok()?.to_str()?.into())
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    succeeds(Command::new(program).args(arguments));
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+}
+
+/// Sees to it that a Debian package is there.
+fn install(package: &str, program: &str) {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    if there.is_ok_and(|found| found.status.success()) {
+        return;
+    }
+    for step in [vec!["update"], vec!["install", "-y", "--no-install-recommends", package]] {
+        succeeds(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(step));
+    }
+}
