@@ -4,6 +4,7 @@
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`kernel_netns`]: sockets inside containers, and when they have to go.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
+//! - [`privileges`]: what the program may do, cut down to what it needs.
 //! - [`server`]: the tenants of a running server, and every change of them.
 //! - [`config`]: the configuration file.
 //! - [`check`]: `holm check`, is a configuration right?
@@ -18,6 +19,7 @@ pub mod kernel_netns;
 pub mod log;
 pub mod model;
 pub mod nfs;
+pub mod privileges;
 pub mod serve;
 pub mod server;
 pub mod spec;

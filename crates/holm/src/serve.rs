@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Configured};
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
+use crate::privileges::{self, Needs};
 use crate::server::{Options, Server};
 use crate::state::{self, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
@@ -84,15 +85,22 @@ fn serve_directory(directory: &Path, arguments: &Arguments) -> Result<Arc<Server
         Some(folder) => folder.clone(),
         None => state::default_folder()?,
     };
-    let state = StateDir::of_directory(&folder, &directory)?;
-    let server = Server::start_with(state, LimitsSpec::default())?;
     let export = ExportSpec { read_only: arguments.read_only, ..ExportSpec::new("/", &directory) };
-    let ns = server.add_namespace(NamespaceSpec {
+    let namespaces = [NamespaceSpec {
         name: "default".into(),
         export: vec![export],
         listen: vec![ListenSpec::new(arguments.listen)],
         ..NamespaceSpec::default()
-    })?;
+    }];
+    if let Some(warning) = privileges::root_without_need(&namespaces) {
+        tracing::warn!("{warning}");
+    }
+    // Before there is another thread.
+    privileges::reduce(Needs::of(&namespaces))?;
+    let state = StateDir::of_directory(&folder, &directory)?;
+    let server = Server::start_with(state, LimitsSpec::default())?;
+    let [namespace] = namespaces;
+    let ns = server.add_namespace(namespace)?;
     for why in ns.exports.iter().filter_map(|export| export.why_paths.as_ref()) {
         tracing::info!(%why, "file handles are remembered paths");
     }
@@ -112,6 +120,11 @@ fn serve_configured(
         (None, Some(folder)) => folder.clone(),
         (None, None) => state::default_folder()?,
     };
+    if let Some(warning) = privileges::root_without_need(&config.namespaces) {
+        tracing::warn!("{warning}");
+    }
+    // Before there is another thread.
+    privileges::reduce(config.needs())?;
     let limits = config.settings.limits.clone();
     let server = Server::start(Options { state: folder, limits })?;
     let summary = config.summary();

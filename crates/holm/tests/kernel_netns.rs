@@ -2,7 +2,7 @@
 
 use holm::kernel_netns::{Left, OpenError, Owner, Watch, Watcher, open};
 use holm::model::NetnsRef;
-use holm::nfs::{Nfs, Programme};
+use holm::nfs::{Nfs, Paths, Programme};
 use holm::server::operations::Operations;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
@@ -296,7 +296,9 @@ impl World {
 fn tenant(registry: &Registry, name: &str) -> Namespace {
     let ns = registry.create(name).unwrap();
     let service = Service::new(HandleKey::generate().unwrap(), Default::default()).unwrap();
-    ns.enter().unwrap().get::<Nfs>().unwrap().set_service(service);
+    // It exports nothing.
+    let paths = Paths::new("/nowhere".into());
+    ns.enter().unwrap().get::<Nfs>().unwrap().begin(service, paths);
     ns
 }
 
@@ -316,7 +318,8 @@ fn serve(
     let counted = inside.get::<Nfs>().unwrap().counted().clone();
     let SocketAddr::V4(address) = streams.local_addr().unwrap() else { unreachable!() };
     let operations = Arc::new(Operations::default());
-    let (programme, limits) = (Arc::new(Programme::streams(privileges, operations.clone())), ServerLimits::default());
+    let (programme, limits) =
+        (Arc::new(Programme::streams(privileges, operations.clone())), ServerLimits::default());
     let streams = listen(pool, streams, programme, limits, counted.clone()).unwrap();
     let programme = Arc::new(Programme::datagrams(privileges, operations));
     let datagrams = listen_datagrams(pool, datagrams, programme, counted).unwrap();

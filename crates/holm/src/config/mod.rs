@@ -24,6 +24,7 @@ pub use errors::{ConfigError, Mistake};
 pub use reload::Configured;
 
 use crate::model::{LimitsSpec, NamespaceSpec};
+use crate::privileges::Needs;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,10 @@ pub struct Settings {
     /// Tell the host's rpcbind where NFS, MOUNT and the port mapper are.
     #[serde(default)]
     pub rpcbind: bool,
+    /// Keep the privileges that it takes to listen in whatever kernel network namespace is named
+    /// later, by the admin API or when the configuration is read again.
+    #[serde(default)]
+    pub containers: bool,
     /// Limits of namespaces that say nothing themselves.
     #[serde(default)]
     pub limits: LimitsSpec,
@@ -58,12 +63,13 @@ pub struct Settings {
 impl Settings {
     /// The keys that others have another value of.
     fn differing(&self, others: &Self) -> Vec<&'static str> {
-        let Self { admin, metrics, state_dir, rpcbind, limits } = self;
+        let Self { admin, metrics, state_dir, rpcbind, containers, limits } = self;
         let keys = [
             ("admin", *admin != others.admin),
             ("metrics", *metrics != others.metrics),
             ("state-dir", *state_dir != others.state_dir),
             ("rpcbind", *rpcbind != others.rpcbind),
+            ("containers", *containers != others.containers),
             ("limits", *limits != others.limits),
         ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
@@ -89,6 +95,12 @@ impl Config {
     /// All that is wrong with it, in the order of the file.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         reader::read(text)
+    }
+
+    /// The capabilities that it takes.
+    pub fn needs(&self) -> Needs {
+        let needs = Needs::of(&self.namespaces);
+        if self.settings.containers { needs.and(Needs::of_containers()) } else { needs }
     }
 
     /// What it comes to, in a line.

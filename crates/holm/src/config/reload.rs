@@ -55,6 +55,11 @@ impl Configured {
             let path = self.path.display();
             return Err(fixed.iter().map(|key| format!("{path}: {key} {why}")).collect());
         }
+        if let Ok(Some(missing)) = wanted.needs().missing() {
+            let path = self.path.display();
+            let why = "were given up when the server started: start it anew";
+            return Err(vec![format!("{path}: it takes privileges ({missing}) that {why}")]);
+        }
         let changes = difference(&server.namespaces(), &self.config, &wanted);
         let said = changes.iter().map(ToString::to_string).collect();
         if !changes.is_empty() {
