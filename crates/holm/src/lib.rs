@@ -5,6 +5,7 @@
 //! - [`kernel_netns`]: sockets inside containers, and when they have to go.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`privileges`]: what the program may do, cut down to what it needs.
+//! - [`rpcbind`]: tells the host's rpcbind where we are.
 //! - [`server`]: the tenants of a running server, and every change of them.
 //! - [`config`]: the configuration file.
 //! - [`check`]: `holm check`, is a configuration right?
@@ -20,6 +21,7 @@ pub mod log;
 pub mod model;
 pub mod nfs;
 pub mod privileges;
+pub mod rpcbind;
 pub mod serve;
 pub mod server;
 pub mod spec;
