@@ -2,5 +2,6 @@
 
 mod config;
 mod listeners;
+mod teardown;
 mod tenants;
 mod world;

@@ -124,21 +124,31 @@ impl Nfs {
     }
 
     pub fn mount(&mut self, path: &str) -> Result<Handle, mount::Error> {
+        self.try_mount(path).unwrap()
+    }
+
+    /// As [`mount`](Self::mount), and an error of the connection.
+    pub fn try_mount(&mut self, path: &str) -> Result<Result<Handle, mount::Error>, CallError> {
         let number = mount::Procedure::Mnt.number();
         let (program, version) = (mount::PROGRAM, mount::VERSION);
         let path: mount::DirPath<'_> = Opaque::new(path.as_bytes()).unwrap();
-        match self.0.call(Procedure { program, version, number }, &path).unwrap() {
+        Ok(match self.0.call(Procedure { program, version, number }, &path)? {
             MountRes::Ok(ok) => Ok(ok.handle.to_vec()),
             MountRes::Failed(error) => Err(error),
-        }
+        })
     }
 
     pub fn getattr(&mut self, handle: &[u8]) -> Result<u64, nfs3::Error> {
+        self.try_getattr(handle).unwrap()
+    }
+
+    /// As [`getattr`](Self::getattr), and an error of the connection.
+    pub fn try_getattr(&mut self, handle: &[u8]) -> Result<Result<u64, nfs3::Error>, CallError> {
         let args = GetAttrArgs { object: Opaque::new(handle).unwrap() };
-        match self.nfs::<GetAttrRes>(nfs3::Procedure::GetAttr, &args).unwrap() {
+        Ok(match self.nfs::<GetAttrRes>(nfs3::Procedure::GetAttr, &args)? {
             Outcome::Ok(ok) => Ok(ok.attributes.size),
             Outcome::Failed(error, ()) => Err(error),
-        }
+        })
     }
 
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Handle, nfs3::Error> {
@@ -150,12 +160,21 @@ impl Nfs {
     }
 
     pub fn create(&mut self, dir: &[u8], name: &str) -> Result<Handle, nfs3::Error> {
+        self.try_create(dir, name).unwrap()
+    }
+
+    /// As [`create`](Self::create), and an error of the connection.
+    pub fn try_create(
+        &mut self,
+        dir: &[u8],
+        name: &str,
+    ) -> Result<Result<Handle, nfs3::Error>, CallError> {
         let how = CreateHow::Unchecked(SetAttributes::default());
         let args = CreateArgs { place: place(dir, name), how };
-        match self.nfs::<CreateRes<'_>>(nfs3::Procedure::Create, &args).unwrap() {
+        Ok(match self.nfs::<CreateRes<'_>>(nfs3::Procedure::Create, &args)? {
             Outcome::Ok(ok) => Ok(ok.object.unwrap().to_vec()),
             Outcome::Failed(error, _) => Err(error),
-        }
+        })
     }
 }
 
