@@ -99,6 +99,8 @@ impl Server {
             }
         }
         if let Some(limits) = change.limits {
+            let of_sockets = limits.or(&self.limits).of_sockets();
+            tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
             tenant.limits = limits;
             say(Happened::LimitsChanged);
         }

@@ -95,6 +95,11 @@ impl Listener {
         }
     }
 
+    /// For connections from now on.
+    pub(super) fn set_limits(&self, limits: ServerLimits) {
+        self.streams.set_limits(limits);
+    }
+
     /// What clients are told who ask the port mapper.
     pub(super) fn listening(&self) -> impl Iterator<Item = Listening> + use<> {
         listening(&self.spec, self.local)

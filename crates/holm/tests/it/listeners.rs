@@ -1,7 +1,7 @@
 //! Listeners come and go while a namespace is served.
 
 use crate::world::{Nfs, World, address, anywhere, stop};
-use holm::model::{ErrorCode, Happened, ListenSpec};
+use holm::model::{ErrorCode, Happened, LimitsSpec, ListenSpec};
 
 #[test]
 fn listeners_come_and_go_with_their_connections() {
@@ -33,5 +33,30 @@ fn listeners_come_and_go_with_their_connections() {
     let added = Happened::ListenerAdded { addr: second, netns: None };
     let removed = Happened::ListenerRemoved { addr: second, netns: None, why: None };
     assert_eq!(said, [added.clone(), removed, added]);
+    stop(server);
+}
+
+#[test]
+fn limits_are_changed_while_it_is_served() {
+    let world = World::new();
+    let server = world.server();
+    let at = address(&server.add_namespace(world.spec("blue")).unwrap());
+    let [mut first, mut second] = [at, at].map(Nfs::connect);
+    let root = first.mount("/").unwrap();
+    assert!(second.getattr(&root).is_ok());
+    server
+        .set_limits("blue", LimitsSpec { connections: Some(2), ..LimitsSpec::default() })
+        .unwrap();
+    assert!(Nfs::connect(at).is_over(), "a third");
+    assert!(first.getattr(&root).is_ok() && second.getattr(&root).is_ok());
+    let view = server.namespace("blue").unwrap();
+    assert_eq!(view.limits.connections, Some(2));
+    assert_eq!(view.listeners[0].connections, 2);
+    assert_eq!(view.counters.unwrap().refused, 1);
+    let bad = LimitsSpec { connections: Some(0), ..LimitsSpec::default() };
+    let error = server.set_limits("blue", bad).unwrap_err();
+    assert_eq!(error.to_string(), "namespace blue: limits.connections: 0 is not from 1 to 1048576");
+    server.set_limits("blue", LimitsSpec::default()).unwrap();
+    assert!(Nfs::connect(at).getattr(&root).is_ok());
     stop(server);
 }

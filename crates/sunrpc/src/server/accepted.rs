@@ -1,5 +1,6 @@
 //! The connections of one listener, so that they can end with it.
 
+use super::ServerLimits;
 use holm_lifetime::sync::{Arc, Mutex};
 use holm_pool::Handle;
 use std::collections::BTreeMap;
@@ -22,6 +23,11 @@ impl ListenerHandle {
         self.accepted.0.lock().all.len()
     }
 
+    /// Sets the limits of connections that are accepted from now on.
+    pub fn set_limits(&self, limits: ServerLimits) {
+        self.accepted.0.lock().limits = limits;
+    }
+
     /// Accepts no more. What was accepted goes on.
     pub fn stop(&self) {
         self.listener.remove();
@@ -40,11 +46,13 @@ impl ListenerHandle {
 }
 
 /// The connections that a listener has accepted and that have not ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Accepted(Mutex<Members>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Members {
+    /// Of those that come.
+    limits: ServerLimits,
     over: bool,
     next: u64,
     /// Without a handle: the pool is being given it.
@@ -52,6 +60,14 @@ struct Members {
 }
 
 impl Accepted {
+    pub(super) fn new(limits: ServerLimits) -> Self {
+        Self(Mutex::new(Members { limits, over: false, next: 0, all: BTreeMap::new() }))
+    }
+
+    pub(super) fn limits(&self) -> ServerLimits {
+        self.0.lock().limits
+    }
+
     /// A place for a connection; none once it is over.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Member> {
         let mut members = self.0.lock();

@@ -25,8 +25,8 @@ pub fn listen<S: Service>(
     counted: Arc<Counted>,
 ) -> io::Result<ListenerHandle> {
     listener.set_nonblocking(true)?;
-    let accepted = Arc::new(Accepted::default());
-    let source = Listener { listener, service, limits, counted, accepted: accepted.clone() };
+    let accepted = Arc::new(Accepted::new(limits));
+    let source = Listener { listener, service, counted, accepted: accepted.clone() };
     let handle = pool.add(Arc::new(source)).map_err(into_io)?;
     Ok(ListenerHandle::new(handle, accepted))
 }
@@ -34,7 +34,6 @@ pub fn listen<S: Service>(
 struct Listener<S> {
     listener: TcpListener,
     service: Arc<S>,
-    limits: ServerLimits,
     counted: Arc<Counted>,
     accepted: Arc<Accepted>,
 }
@@ -78,14 +77,15 @@ impl<S: Service> Source for Listener<S> {
 impl<S: Service> Listener<S> {
     /// Serves a connection from now on, or drops it.
     fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = Place::take(&self.counted, self.limits.connections) else { return };
+        let limits = self.accepted.limits();
+        let Some(place) = Place::take(&self.counted, limits.connections) else { return };
         // Replies are small and awaited. An error says that the peer has gone.
         let prepared = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
         let Ok(local) = prepared.and_then(|()| stream.local_addr()) else { return };
         let transport = Tcp { stream, peer, local };
         let Some(member) = self.accepted.admit() else { return transport.abort() };
         let key = member.key();
-        let served = Served::new(transport, self.service.clone(), self.limits, place, member);
+        let served = Served::new(transport, self.service.clone(), limits, place, member);
         if let Some(pool) = turn.contents().get::<PoolSubsystem>()
             // Refused if the namespace goes; then the connection does, too.
             && let Ok(handle) = pool.add(Arc::new(served))
