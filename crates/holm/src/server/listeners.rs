@@ -129,6 +129,9 @@ fn bind(address: SocketAddr, udp: bool) -> std::io::Result<(TcpListener, Option<
     let mut attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
     loop {
         let streams = TcpListener::bind(address)?;
+        // Once more, with more room: the standard library's is soon full when many clients come back
+        // at a time, and then they wait for a second.
+        rustix::net::listen(&streams, BACKLOG)?;
         if !udp {
             return Ok((streams, None));
         }
@@ -142,5 +145,7 @@ fn bind(address: SocketAddr, udp: bool) -> std::io::Result<(TcpListener, Option<
     }
 }
 
+/// So many connections may wait to be accepted, if the system lets them.
+const BACKLOG: i32 = 4096;
 /// So many ports are tried where any will do.
 const ATTEMPTS: usize = 16;
