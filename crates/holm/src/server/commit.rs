@@ -207,7 +207,9 @@ impl<'s> Started<'s> {
         service.set_listening(addresses.collect());
         for sockets in sockets {
             let programmes = &self.server.programmes;
-            let listener = Listener::start(sockets, pool(&inside)?, served, programmes, limits)?;
+            let owners = (tenant.ns.id(), &self.server.owners);
+            let listener =
+                Listener::start(sockets, pool(&inside)?, served, programmes, limits, owners)?;
             tenant.listeners.push(listener);
         }
         Ok(())
@@ -215,17 +217,17 @@ impl<'s> Started<'s> {
 
     fn alter(&mut self, altered: Altered, tenants: &Tenants) -> Result<(), Error> {
         let Altered { change, exports, sockets, inside, .. } = altered;
-        let limits = match &change.limits {
-            Some(limits) => limits.clone(),
-            None => tenants.live(&change.name)?.limits.clone(),
-        };
+        let tenant = tenants.live(&change.name)?;
+        let owners = (tenant.ns.id(), &self.server.owners);
+        let limits = change.limits.as_ref().unwrap_or(&tenant.limits);
         let limits = limits.or(&self.server.limits).of_sockets();
         self.altered.push(Ready { change, exports, listeners: Vec::new(), inside });
         let Some(ready) = self.altered.last_mut() else { return Ok(()) };
         for sockets in sockets {
             let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
             let programmes = &self.server.programmes;
-            ready.listeners.push(Listener::start(sockets, pool, served, programmes, limits)?);
+            let listener = Listener::start(sockets, pool, served, programmes, limits, owners)?;
+            ready.listeners.push(listener);
         }
         Ok(())
     }

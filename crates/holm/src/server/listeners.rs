@@ -1,8 +1,11 @@
 //! The sockets that a namespace listens at.
 
 use super::Error;
+use super::owners::Owners;
+use crate::kernel_netns::{self, Owner, Watch};
 use crate::model::{ListenSpec, ListenerView, NetnsRef};
 use crate::nfs::{Programme, Served};
+use holm_netns::NsId;
 use holm_nfsd::service::{Listening, Transport};
 use holm_pool::{Handle, NsPool};
 use holm_sunrpc::server::{ListenerHandle, ServerLimits, listen, listen_datagrams};
@@ -17,18 +20,27 @@ pub(super) struct Sockets {
     local: SocketAddr,
     streams: TcpListener,
     datagrams: Option<UdpSocket>,
+    owner: Option<Owner>,
 }
 
 impl Sockets {
     /// Binds what a spec asks for.
     pub(super) fn bind(spec: &ListenSpec) -> Result<Self, Error> {
-        if let Some(netns) = &spec.netns {
-            return Err(Error::Invalid(format!(
-                "could not listen at {spec}: this server does not open sockets in {netns}"
-            )));
-        }
-        let (streams, datagrams) = bind(spec.addr, spec.udp).map_err(|error| {
+        let (bound, owner) = match &spec.netns {
+            None => (bind(spec.addr, spec.udp), None),
+            Some(netns) => {
+                let (bound, owner) = kernel_netns::open(netns, || bind(spec.addr, spec.udp))
+                    .map_err(|error| {
+                        Error::Failed(format!("could not listen at {spec}: {error}"))
+                    })?;
+                (bound, Some(owner))
+            }
+        };
+        let (streams, datagrams) = bound.map_err(|error| {
             let hint = match error.kind() {
+                ErrorKind::AddrNotAvailable if owner.is_some() => {
+                    ": there is no such address in there (is its interface up?)"
+                }
                 ErrorKind::AddrInUse => ": another program listens there, or another holm",
                 ErrorKind::AddrNotAvailable => ": this machine has no such address",
                 ErrorKind::PermissionDenied => ": ports below 1024 need CAP_NET_BIND_SERVICE",
@@ -37,7 +49,7 @@ impl Sockets {
             Error::Failed(format!("could not listen at {spec}: {error}{hint}"))
         })?;
         let local = streams.local_addr().map_err(Error::failed)?;
-        Ok(Self { spec: spec.clone(), local, streams, datagrams })
+        Ok(Self { spec: spec.clone(), local, streams, datagrams, owner })
     }
 
     /// What clients are told who ask the port mapper.
@@ -51,6 +63,17 @@ impl Sockets {
 pub(super) struct Listener {
     pub(super) spec: ListenSpec,
     pub(super) local: SocketAddr,
+    open: Open,
+    /// In whose network namespace it is.
+    _watch: Option<Watch>,
+}
+
+/// The sockets of a listener that is served.
+#[derive(Debug, Clone)]
+pub(super) struct Open(Arc<OpenSockets>);
+
+#[derive(Debug)]
+struct OpenSockets {
     streams: ListenerHandle,
     datagrams: Option<Handle>,
 }
@@ -70,10 +93,12 @@ impl Listener {
         served: &Served,
         programmes: &Programmes,
         limits: ServerLimits,
+        (ns, owners): (&NsId, &Owners),
     ) -> Result<Self, Error> {
-        let Sockets { spec, local, streams, datagrams } = sockets;
+        let Sockets { spec, local, streams, datagrams, owner } = sockets;
         let counted = served.counted();
-        let failed = |error| Error::Failed(format!("could not listen at {local}: {error}"));
+        let failed =
+            |error: std::io::Error| Error::Failed(format!("could not listen at {local}: {error}"));
         let programme = programmes.streams.clone();
         let streams = listen(pool, streams, programme, limits, counted.clone()).map_err(failed)?;
         let programme = programmes.datagrams.clone();
@@ -84,15 +109,23 @@ impl Listener {
                 streams.close();
                 failed(error)
             })?;
-        Ok(Self { spec, local, streams, datagrams })
+        let open = Open(Arc::new(OpenSockets { streams, datagrams }));
+        let watch = owner.map(|owner| owners.watch(ns, open.clone(), owner));
+        let watch = watch.transpose().map_err(|error| {
+            open.close();
+            failed(error)
+        })?;
+        Ok(Self { spec, local, open, _watch: watch })
     }
 
     /// Closes the sockets, and the connections that came by them.
     pub(super) fn close(&self) {
-        self.streams.close();
-        if let Some(datagrams) = &self.datagrams {
-            datagrams.remove();
-        }
+        self.open.close();
+    }
+
+    /// Whether these are its sockets.
+    pub(super) fn is(&self, open: &Open) -> bool {
+        Arc::ptr_eq(&self.open.0, &open.0)
     }
 
     /// For connections from now on.
@@ -109,13 +142,23 @@ impl Listener {
         ListenerView {
             spec: self.spec.clone(),
             local: self.local,
-            connections: self.streams.connections(),
+            connections: self.open.0.streams.connections(),
         }
     }
 
     /// Whether somebody means it by that address, with the port asked for or the port it has.
     pub(super) fn is_at(&self, addr: SocketAddr, netns: Option<&NetnsRef>) -> bool {
         (self.spec.addr == addr || self.local == addr) && self.spec.netns.as_ref() == netns
+    }
+}
+
+impl Open {
+    /// Closes them, and the connections that came by them.
+    pub(super) fn close(&self) {
+        self.0.streams.close();
+        if let Some(datagrams) = &self.0.datagrams {
+            datagrams.remove();
+        }
     }
 }
 

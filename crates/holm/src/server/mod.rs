@@ -35,6 +35,7 @@ mod error;
 mod events;
 mod listeners;
 pub mod operations;
+mod owners;
 mod prepare;
 mod tenants;
 mod view;
@@ -58,6 +59,7 @@ use holm_nfsd::identity::Privileges;
 use holm_pool::{Pool, Report};
 use listeners::Programmes;
 use operations::Operations;
+use owners::Owners;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,6 +92,7 @@ pub struct Server {
     programmes: Programmes,
     privileges: &'static Privileges,
     speaker: Arc<Speaker>,
+    owners: Owners,
     // After what stands in it; the pool after the namespaces that it serves.
     registry: Registry,
     pool: Pool,
@@ -136,7 +139,8 @@ impl Server {
             streams: Arc::new(Programme::streams(privileges, operations.clone())),
             datagrams: Arc::new(Programme::datagrams(privileges, operations.clone())),
         };
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|this| Self {
+            owners: Owners::new(this.clone()),
             tenants: Mutex::default(),
             limits,
             state,
@@ -165,6 +169,7 @@ impl Server {
             tenants.draining.insert(tenant.ns.id().id, tenant);
         }
         drop(tenants);
+        self.owners.stop();
         if self.registry.remove_all(deadline).is_err() {
             return Err(self.namespaces());
         }

@@ -1,5 +1,6 @@
 //! Listeners inside containers, and what becomes of them when the containers die. As root.
 
+use crate::container::{Container, Links, NULL_REPLY, Place, link, null_message, run};
 use holm::kernel_netns::{Left, OpenError, Owner, Watch, Watcher, open};
 use holm::model::NetnsRef;
 use holm::nfs::{Nfs, Paths, Programme};
@@ -12,10 +13,9 @@ use holm_nfsd::service::Service;
 use holm_pool::{Config, Pool, PoolSubsystem};
 use holm_sunrpc::server::{ListenerHandle, ServerLimits, listen, listen_datagrams};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Instant;
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ fn killed_container_is_let_go() {
     let mut neighbour = world.client_of_another_tenant();
     let mut container = Container::start();
     let mut links = Links::watch(&world.outside);
-    world.cable(&container, "cable0");
+    world.outside.cable(&container, "cable0");
     let netns = NetnsRef::Pid(container.pid());
 
     let inside = world.listen_in(&netns);
@@ -55,9 +55,9 @@ fn closing_the_listener_alone_would_not_do() {
     let world = World::new();
     let mut links = Links::watch(&world.outside);
     let mut container = Container::start();
-    world.cable(&container, "cable0");
+    world.outside.cable(&container, "cable0");
     let mut after = Container::start();
-    world.cable(&after, "cable1");
+    world.outside.cable(&after, "cable1");
 
     let Inside { port, streams, datagrams, owner } =
         world.listen_in(&NetnsRef::Pid(container.pid()));
@@ -68,7 +68,7 @@ fn closing_the_listener_alone_would_not_do() {
     streams.stop();
     after.kill();
     links.wait_until_deleted("cable1");
-    assert!(world.has_link("cable0"));
+    assert!(world.outside.has_link("cable0"));
     streams.close();
     links.wait_until_deleted("cable0");
     world.end();
@@ -79,7 +79,7 @@ fn removed_path_is_let_go() {
     let world = World::new();
     let mut container = Container::start();
     let mut links = Links::watch(&world.outside);
-    world.cable(&container, "cable0");
+    world.outside.cable(&container, "cable0");
     let name = format!("holm-test-{}", container.pid());
     run("ip", &["netns", "attach", &name, &container.pid().to_string()]);
     let path = format!("/run/netns/{name}");
@@ -103,7 +103,7 @@ fn replaced_path_is_let_go() {
     let world = World::new();
     let (mut container, other) = (Container::start(), Container::start());
     let mut links = Links::watch(&world.outside);
-    world.cable(&container, "cable0");
+    world.outside.cable(&container, "cable0");
     let place = Place::new(&container);
 
     let inside = world.listen_in(&place.netns());
@@ -273,20 +273,6 @@ impl World {
         client
     }
 
-    /// From outside into a container.
-    fn cable(&self, container: &Container, name: &str) {
-        let pid = container.pid().to_string();
-        let end = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
-        self.outside.run("ip", &end);
-        self.outside.run("ip", &["link", "set", name, "up"]);
-        container.run("ip", &["link", "set", "eth0", "up"]);
-    }
-
-    fn has_link(&self, name: &str) -> bool {
-        let mut show = self.outside.command("ip", &["link", "show", name]);
-        show.output().unwrap().status.success()
-    }
-
     fn end(self) {
         self.registry.remove_all(Deadline::Never).unwrap();
         self.pool.stop();
@@ -326,167 +312,6 @@ fn serve(
     (address.port(), streams, datagrams)
 }
 
-/// A process in a network namespace of its own, which calls NFS when it is asked to.
-struct Container {
-    child: Child,
-    asked: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Container {
-    fn start() -> Self {
-        install("iproute2", "ip");
-        let call: String = null_message().iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        let script = format!(
-            "ip link set lo up; echo up; while read port; do exec 3<>/dev/tcp/127.0.0.1/$port; \
-             printf '{call}' >&3; head -c {} <&3 | od -An -v -tx1 | tr -d ' \\n'; echo; done",
-            NULL_REPLY.len() / 2
-        );
-        let mut child = Command::new("unshare")
-            .args(["--net", "bash", "-c", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (asked, answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut this = Self { child, asked, answers: BufReader::new(answers) };
-        assert_eq!(this.line(), "up");
-        this
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Its process calls, keeps the connection, and says what came.
-    fn ask(&mut self, port: u16) -> String {
-        writeln!(self.asked, "{port}").unwrap();
-        self.line()
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        line.trim_end().into()
-    }
-
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.pid().to_string(), program]).args(arguments);
-        command
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) {
-        succeeds(&mut self.command(program, arguments));
-    }
-
-    /// How the kernel calls its network namespace.
-    fn netns(&self) -> String {
-        link(Path::new(&format!("/proc/{}/ns/net", self.pid()))).unwrap()
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        // It may have been killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A path at which a container's network namespace is mounted.
-struct Place {
-    folder: TempDir,
-}
-
-impl Place {
-    fn new(container: &Container) -> Self {
-        let place = Self { folder: TempDir::new().unwrap() };
-        fs::write(place.path(), "").unwrap();
-        place.mount(container);
-        place
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("netns")
-    }
-
-    fn netns(&self) -> NetnsRef {
-        NetnsRef::Path(self.path().to_str().unwrap().into())
-    }
-
-    fn mount(&self, container: &Container) {
-        let from = format!("/proc/{}/ns/net", container.pid());
-        run("mount", &["--bind", &from, self.path().to_str().unwrap()]);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let unmount =
-            || Command::new("umount").arg("--lazy").arg(self.path()).stderr(Stdio::null()).status();
-        while unmount().is_ok_and(|status| status.success()) {}
-        let _ = fs::remove_file(self.path());
-    }
-}
-
-/// What the kernel says of the links that come and go.
-struct Links {
-    monitor: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Links {
-    fn watch(outside: &Container) -> Self {
-        let mut monitor = outside.command("ip", &["-oneline", "monitor", "link"]);
-        let mut monitor = monitor.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(monitor.stdout.take().unwrap());
-        let mut this = Self { monitor, lines };
-        // It listens once it tells of something that happens now.
-        for round in 0.. {
-            let name = format!("try{round}");
-            outside.run("ip", &["link", "add", &name, "type", "veth"]);
-            outside.run("ip", &["link", "del", &name]);
-            let fd = rustix::event::PollFd::new(this.lines.get_ref(), rustix::event::PollFlags::IN);
-            let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-            if rustix::event::poll(&mut [fd], Some(&moment)).unwrap() > 0 {
-                this.wait_until_deleted(&name);
-                break;
-            }
-        }
-        this
-    }
-
-    fn wait_until_deleted(&mut self, name: &str) {
-        let mut line = String::new();
-        while !(line.starts_with("Deleted ") && line.contains(&format!(": {name}"))) {
-            line.clear();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "nothing more is told");
-        }
-    }
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        let _ = self.monitor.kill();
-        let _ = self.monitor.wait();
-    }
-}
-
-/// NFS, version 3, procedure 0.
-fn null_message() -> Vec<u8> {
-    let words = [0x8000_0028_u32, 7, 0, 2, 100_003, 3, 0, 0, 0, 0, 0];
-    words.map(u32::to_be_bytes).concat()
-}
-
-/// Accepted, success, and no result.
-const NULL_REPLY: &str = "80000018000000070000000100000000000000000000000000000000";
-
 fn null_call(stream: &mut TcpStream) {
     stream.write_all(&null_message()).unwrap();
     let mut reply = vec![0; NULL_REPLY.len() / 2];
@@ -512,32 +337,5 @@ fn entered(netns: &str) -> Vec<String> {
         if names.iter().all(|name| name.trim_end() != "holm-setns") {
             return names;
         }
-    }
-}
-
-fn link(path: &Path) -> Option<String> {
-    Some(fs::read_link(path).ok()?.to_str()?.into())
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    succeeds(Command::new(program).args(arguments));
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
-}
-
-/// Sees to it that a Debian package is there.
-fn install(package: &str, program: &str) {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    if there.is_ok_and(|found| found.status.success()) {
-        return;
-    }
-    for step in [vec!["update"], vec!["install", "-y", "--no-install-recommends", package]] {
-        succeeds(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(step));
     }
 }

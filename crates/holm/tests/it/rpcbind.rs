@@ -1,10 +1,11 @@
 //! Registering with Debian's rpcbind, in a network where nobody else is. As root.
 
+use crate::container::{install, is_there};
 use holm::kernel_netns::open;
 use holm::model::{ListenSpec, ListenerView, NetnsRef};
 use holm::rpcbind::{Binder, RegisterError, Registrar};
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -119,6 +120,12 @@ struct Rpcbind(Child);
 
 impl Rpcbind {
     fn start() -> Self {
+        // Installing it would have systemd start it, for everybody who reaches this machine.
+        let systemd = Path::new("/run/systemd/system").exists();
+        assert!(
+            !systemd || is_there("rpcbind"),
+            "mask rpcbind's units, and apt-get install rpcbind"
+        );
         install("rpcbind", "rpcbind");
         let script =
             "mount -t tmpfs tmpfs /run && ip link set lo up && echo ready && exec rpcbind -f";
@@ -131,8 +138,11 @@ impl Rpcbind {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         assert_eq!(ready, "ready\n");
         let rpcbind = Self(child);
-        // It answers as soon as its socket is there.
-        while UnixStream::connect(rpcbind.socket()).is_err() {
+        // It answers as soon as its sockets are there.
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, 111));
+        while UnixStream::connect(rpcbind.socket()).is_err()
+            || open(&rpcbind.netns(), connect).unwrap().0.is_err()
+        {
             std::thread::yield_now();
         }
         rpcbind
@@ -170,23 +180,5 @@ impl Drop for Rpcbind {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// Sees to it that a Debian package is there.
-fn install(package: &str, program: &str) {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    if there.is_ok_and(|found| found.status.success()) {
-        return;
-    }
-    // Installing it would have systemd start it, for everybody who reaches this machine.
-    let systemd = Path::new("/run/systemd/system").exists();
-    assert!(!systemd, "{program} is missing: mask its units, and apt-get install {package}");
-    for step in [vec!["update"], vec!["install", "-y", "--no-install-recommends", package]] {
-        let apt =
-            Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(step).status();
-        assert!(apt.unwrap().success(), "{package} can't be installed");
     }
 }
