@@ -44,9 +44,9 @@ pub(super) enum Kind {
 pub enum Left {
     /// The process has ended.
     Ended(Pid),
-    /// Nothing lies at the path any more.
+    /// No namespace lies at the path any more.
     Removed(PathBuf),
-    /// Something else lies at the path.
+    /// Another namespace lies at the path.
     Replaced(PathBuf),
 }
 
@@ -133,8 +133,13 @@ fn has_ended(process: BorrowedFd<'_>) -> bool {
 
 fn what_became_of(path: &Path, inode: Inode) -> Option<Left> {
     match rustix::fs::stat(path) {
-        Ok(now) if Inode::from(now) == inode => None,
-        Ok(_) => Some(Left::Replaced(path.into())),
+        Ok(now) => match Inode::from(now) {
+            now if now == inode => None,
+            // All namespaces are on one device.
+            now if now.device == inode.device => Some(Left::Replaced(path.into())),
+            // What it was mounted on: it goes next.
+            _ => Some(Left::Removed(path.into())),
+        },
         Err(Errno::NOENT | Errno::NOTDIR | Errno::SRCH) => Some(Left::Removed(path.into())),
         // Not an answer: it is asked again.
         Err(_) => None,
@@ -152,7 +157,7 @@ impl fmt::Display for Left {
         match self {
             Self::Ended(pid) => write!(f, "process {pid} has ended"),
             Self::Removed(path) => write!(f, "{} was removed", path.display()),
-            Self::Replaced(path) => write!(f, "{} is no longer the same", path.display()),
+            Self::Replaced(path) => write!(f, "{} is another one now", path.display()),
         }
     }
 }

@@ -19,7 +19,7 @@ impl Container {
         install("iproute2", "ip");
         let call: String = null_message().iter().map(|byte| format!("\\x{byte:02x}")).collect();
         let script = format!(
-            "ip link set lo up; echo up; while read port; do exec 3<>/dev/tcp/127.0.0.1/$port; \
+            "ip link set lo up; echo up; while read host port; do exec 3<>/dev/tcp/$host/$port; \
              printf '{call}' >&3; head -c {} <&3 | od -An -v -tx1 | tr -d ' \\n'; echo; done",
             NULL_REPLY.len() / 2
         );
@@ -39,9 +39,13 @@ impl Container {
         self.child.id()
     }
 
-    /// Its process calls, keeps the connection, and says what came.
+    /// Its process calls there, keeps the connection, and says what came.
     pub fn ask(&mut self, port: u16) -> String {
-        writeln!(self.asked, "{port}").unwrap();
+        self.ask_at("127.0.0.1", port)
+    }
+
+    pub fn ask_at(&mut self, host: &str, port: u16) -> String {
+        writeln!(self.asked, "{host} {port}").unwrap();
         self.line()
     }
 
@@ -57,16 +61,18 @@ impl Container {
         command
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) {
+    pub fn run(&self, program: &str, arguments: &[&str]) {
         succeeds(&mut self.command(program, arguments));
     }
 
-    /// A virtual cable to another container, whose end there is `eth0`.
+    /// A virtual cable to another container, whose end there is `eth0` with the address [`THERE`].
     pub fn cable(&self, to: &Container, name: &str) {
         let pid = to.pid().to_string();
         let end = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pid];
         self.run("ip", &end);
         self.run("ip", &["link", "set", name, "up"]);
+        self.run("ip", &["addr", "add", "10.9.0.1/24", "dev", name]);
+        to.run("ip", &["addr", "add", &format!("{THERE}/24"), "dev", "eth0"]);
         to.run("ip", &["link", "set", "eth0", "up"]);
     }
 
@@ -171,6 +177,9 @@ impl Drop for Links {
         let _ = self.monitor.wait();
     }
 }
+
+/// A container's address at its end of a cable.
+pub const THERE: &str = "10.9.0.2";
 
 /// NFS, version 3, procedure 0.
 pub fn null_message() -> Vec<u8> {

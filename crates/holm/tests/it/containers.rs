@@ -68,7 +68,7 @@ fn path_can_be_listened_at_again() {
         match events.try_next().map(|event| event.what) {
             Some(Happened::ListenerRemoved { why, .. }) => {
                 let why = why.unwrap();
-                assert!(why.contains("is no longer the same"), "{why}");
+                assert!(why.contains("is another one now"), "{why}");
                 break;
             }
             Some(_) => {}

@@ -1,6 +1,6 @@
 //! Listeners inside containers, and what becomes of them when the containers die. As root.
 
-use crate::container::{Container, Links, NULL_REPLY, Place, link, null_message, run};
+use crate::container::{Container, Links, NULL_REPLY, Place, THERE, link, null_message, run};
 use holm::kernel_netns::{Left, OpenError, Owner, Watch, Watcher, open};
 use holm::model::NetnsRef;
 use holm::nfs::{Nfs, Paths, Programme};
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 /// Its veth's peer outside is gone, and who is served elsewhere does not notice.
 #[test]
 fn killed_container_is_let_go() {
-    let world = World::new();
+    let mut world = World::new();
     let mut neighbour = world.client_of_another_tenant();
     let mut container = Container::start();
     let mut links = Links::watch(&world.outside);
@@ -32,6 +32,7 @@ fn killed_container_is_let_go() {
 
     let inside = world.listen_in(&netns);
     assert_eq!(container.ask(inside.port), NULL_REPLY);
+    assert_eq!(world.outside.ask_at(THERE, inside.port), NULL_REPLY);
     assert!(descriptors_of(&container).is_empty(), "holm keeps the namespace by a descriptor");
     let inode = container.netns();
     let (watch, left) = world.watch_and_close(inside);
@@ -48,20 +49,21 @@ fn killed_container_is_let_go() {
     world.end();
 }
 
-/// The accepted connection is what holds on: with the listener alone closed the container's network
-/// stays. What was killed after it is gone before it.
+/// A connection from outside goes on when the container's processes are dead, and it holds the network:
+/// with the listener alone closed that stays. What was killed after it is gone before it.
 #[test]
 fn closing_the_listener_alone_would_not_do() {
-    let world = World::new();
+    let mut world = World::new();
     let mut links = Links::watch(&world.outside);
-    let mut container = Container::start();
+    let (mut container, mut after) = (Container::start(), Container::start());
     world.outside.cable(&container, "cable0");
-    let mut after = Container::start();
-    world.outside.cable(&after, "cable1");
+    after.run("ip", &["link", "add", "cable1", "type", "veth", "peer", "name", "eth0"]);
+    let outside = world.outside.pid().to_string();
+    after.run("ip", &["link", "set", "cable1", "netns", &outside]);
 
     let Inside { port, streams, datagrams, owner } =
         world.listen_in(&NetnsRef::Pid(container.pid()));
-    assert_eq!(container.ask(port), NULL_REPLY);
+    assert_eq!(world.outside.ask_at(THERE, port), NULL_REPLY);
     container.kill();
     assert!(owner.left().is_some());
     datagrams.remove();
@@ -239,7 +241,7 @@ impl World {
     }
 
     fn listen_in(&self, netns: &NetnsRef) -> Inside {
-        let (sockets, owner) = open(netns, bind).unwrap();
+        let (sockets, owner) = open(netns, || bind_at(Ipv4Addr::UNSPECIFIED)).unwrap();
         let (port, streams, datagrams) = serve(&self.ns, sockets);
         Inside { port, streams, datagrams, owner }
     }
@@ -289,8 +291,11 @@ fn tenant(registry: &Registry, name: &str) -> Namespace {
 }
 
 fn bind() -> (TcpListener, UdpSocket) {
-    let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    (streams, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+    bind_at(Ipv4Addr::LOCALHOST)
+}
+
+fn bind_at(ip: Ipv4Addr) -> (TcpListener, UdpSocket) {
+    (TcpListener::bind((ip, 0)).unwrap(), UdpSocket::bind((ip, 0)).unwrap())
 }
 
 fn serve(
