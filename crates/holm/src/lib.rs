@@ -2,6 +2,7 @@
 //! is a crate of its own.
 //!
 //! - [`caches`]: what keeps the file caches of all namespaces going.
+//! - [`host`]: what systemd and rpcbind are told.
 //! - [`kernel_netns`]: sockets inside containers, and when they have to go.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`privileges`]: what the program may do, cut down to what it needs.
@@ -16,6 +17,7 @@
 pub mod caches;
 pub mod check;
 pub mod config;
+pub mod host;
 pub mod kernel_netns;
 pub mod log;
 pub mod model;

@@ -1,6 +1,7 @@
 //! `holm serve`: one directory for this machine without a configuration, or what a configuration says.
 
 use crate::config::{Config, Configured};
+use crate::host::Host;
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
 use crate::privileges::{self, Needs};
 use crate::server::{Options, Server};
@@ -53,15 +54,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (None, Some(directory)) => (serve_directory(directory, arguments)?, None),
         (None, None) => bail!("neither a directory nor a configuration says what to serve"),
     };
+    let rpcbind = configured.as_ref().is_some_and(|configured| configured.settings().rpcbind);
+    let mut host = Host::begin(&server, rpcbind);
     for signal in signals.forever() {
         if let (SIGHUP, Some(configured)) = (signal, &mut configured) {
+            host.reloading();
             // Said and logged there.
             let _ = configured.reload(&server);
+            host.reloaded(&server);
             continue;
         }
         tracing::info!(signal = signal_hook::low_level::signal_name(signal), "ending");
         break;
     }
+    host.ending();
     server.stop(Deadline::after(PATIENCE)).map_err(|left| {
         let left: Vec<String> = left.iter().map(|ns| format!("{}@{}", ns.name, ns.id)).collect();
         anyhow!("not ended after {} s: {}", PATIENCE.as_secs(), left.join(", "))

@@ -201,6 +201,11 @@ impl StateDir {
         self.folder.join(PATHS).join(format!("{:016x}.redb", incarnation.id))
     }
 
+    /// Where it is noted what the host's rpcbind was told.
+    pub fn rpcbind(&self) -> PathBuf {
+        self.folder.join("rpcbind")
+    }
+
     /// Has the disk follow, without waiting for it. The thread keeps nothing that a next server would
     /// have to wait for.
     fn sync_soon(&self, file: &File) {

@@ -1,6 +1,6 @@
 //! The configuration of a running server, which may be read again.
 
-use super::{Config, difference};
+use super::{Config, Settings, difference};
 use crate::model::Happened;
 use crate::server::{Change, Server};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,11 @@ impl Configured {
         let all = config.namespaces.iter().cloned().map(Change::Add).collect();
         server.apply(all).map_err(|errors| in_words(path, &errors))?;
         Ok(Self { path: path.to_owned(), config })
+    }
+
+    /// What of it is in force that is not about one namespace.
+    pub fn settings(&self) -> &Settings {
+        &self.config.settings
     }
 
     /// Reads the file again and applies the difference, or refuses it whole. Either is logged, and

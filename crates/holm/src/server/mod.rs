@@ -373,6 +373,11 @@ impl Server {
         &self.registry
     }
 
+    /// Where what outlives it is kept.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+
     /// What the process may do.
     pub fn privileges(&self) -> &'static Privileges {
         self.privileges

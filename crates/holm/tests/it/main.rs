@@ -3,6 +3,7 @@
 mod config;
 mod container;
 mod containers;
+mod host;
 mod kernel_netns;
 mod listeners;
 mod rpcbind;

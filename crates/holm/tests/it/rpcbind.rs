@@ -116,10 +116,10 @@ fn nobody(folder: &TempDir) -> Binder {
 }
 
 /// Debian's, with a network and a `/run` of its own.
-struct Rpcbind(Child);
+pub struct Rpcbind(Child);
 
 impl Rpcbind {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // Installing it would have systemd start it, for everybody who reaches this machine.
         let systemd = Path::new("/run/systemd/system").exists();
         assert!(
@@ -161,11 +161,16 @@ impl Rpcbind {
         Binder { socket: self.socket(), address: "127.0.0.1:1".parse().unwrap() }
     }
 
+    /// A program in the same network, with the same `/run`.
+    pub fn beside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--mount", "--target", &self.0.id().to_string(), program]);
+        command
+    }
+
     /// Programs, versions, networks and addresses, without rpcbind itself.
-    fn registered(&self) -> Vec<String> {
-        let mut rpcinfo = Command::new("nsenter");
-        rpcinfo.args(["--net", "--mount", "--target", &self.0.id().to_string(), "rpcinfo"]);
-        let output = rpcinfo.output().unwrap();
+    pub fn registered(&self) -> Vec<String> {
+        let output = self.beside("rpcinfo").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let words = text.lines().skip(1).map(|line| line.split_whitespace().take(4));

@@ -1,0 +1,156 @@
+//! What systemd and rpcbind are told, and what systemd is told to do. As root.
+
+use crate::container::install;
+use crate::rpcbind::Rpcbind;
+use crate::world::World;
+use holm::privileges::Needs;
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+/// The command line of the unit is run, with other paths, as systemd would.
+#[test]
+fn unit_starts_reloads_and_ends_holm() {
+    let world = World::new();
+    let config = configuration(&world, "127.0.0.1:0", "");
+    let folder = world.folder.path();
+    let socket = folder.join("notify");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
+    let told = || {
+        let mut buffer = [0; 1024];
+        let count = systemd.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    };
+    assert_eq!(setting("Type"), ["notify"]);
+    let line = setting("ExecStart").remove(0);
+    let line = line.replace("${STATE_DIRECTORY}", folder.join("state").to_str().unwrap());
+    let line = line.replace("/etc/holm/holm.toml", config.to_str().unwrap());
+    let mut words = line.split_whitespace();
+    assert_eq!(words.next(), Some("/usr/bin/holm"));
+    let mut command = Command::new(HOLM);
+    let mut holm = Running(command.args(words).env("NOTIFY_SOCKET", &socket).spawn().unwrap());
+
+    assert!(told().contains("READY=1"));
+    let reload = setting("ExecReload").remove(0).replace("$MAINPID", &holm.0.id().to_string());
+    let mut words = reload.split_whitespace();
+    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+    assert!(status.success());
+    let reloading = told();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="));
+    assert!(told().contains("READY=1"));
+    holm.signal("-TERM");
+    assert!(told().contains("STOPPING=1"));
+    assert!(holm.0.wait().unwrap().success());
+}
+
+/// All that holm may need, and what it takes to give it up.
+#[test]
+fn unit_lets_holm_have_what_it_needs() {
+    let allowed = setting("CapabilityBoundingSet").join(" ");
+    let allowed: Vec<_> = allowed.split_whitespace().collect();
+    let needs = Needs::of_exports().and(Needs::of_containers()).to_string();
+    for needed in needs.split(", ").chain(["CAP_SETPCAP"]) {
+        assert!(allowed.contains(&needed), "{needed}");
+    }
+    assert_eq!(allowed.len(), needs.split(", ").count() + 1, "more than is needed");
+}
+
+#[test]
+fn systemd_takes_the_unit() {
+    install("systemd", "systemd-analyze");
+    let world = World::new();
+    let copy = world.folder.path().join("holm.service");
+    fs::write(&copy, unit().replace("/usr/bin/holm", HOLM)).unwrap();
+    let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It also speaks of others' units.
+    assert!(!said.contains("holm.service"), "{said}");
+}
+
+/// Also by the next run when it was killed.
+#[test]
+fn rpcbind_is_told_and_told_of_the_end() {
+    let (world, rpcbind) = (World::new(), Rpcbind::start());
+    let start = |address| {
+        let config = configuration(&world, address, "rpcbind = true\n");
+        let mut command = rpcbind.beside(HOLM);
+        command.args(["serve", "--config"]).arg(config).arg("--state-dir").arg(world.state());
+        let socket = world.folder.path().join("notify");
+        let _ = fs::remove_file(&socket);
+        let systemd = UnixDatagram::bind(&socket).unwrap();
+        let holm = Running(command.env("NOTIFY_SOCKET", &socket).spawn().unwrap());
+        systemd.recv(&mut [0; 64]).unwrap();
+        holm
+    };
+    let at = |port: &str| {
+        ["100003 3 tcp", "100005 3 tcp", "100005 3 udp"]
+            .map(|it| format!("{it} 127.0.0.1.8.{port}"))
+    };
+    let mut holm = start("127.0.0.1:2049");
+    assert_eq!(rpcbind.registered(), at("1"));
+    holm.signal("-KILL");
+    holm.0.wait().unwrap();
+    assert_eq!(rpcbind.registered(), at("1"));
+    let mut holm = start("127.0.0.1:2050");
+    assert_eq!(rpcbind.registered(), at("2"));
+    holm.signal("-TERM");
+    assert!(holm.0.wait().unwrap().success());
+    assert!(rpcbind.registered().is_empty());
+}
+
+/// What the container image serves.
+#[test]
+fn configuration_of_the_image_is_right() {
+    let world = World::new();
+    let text = fs::read_to_string(packaging().join("container.toml")).unwrap();
+    let directory = world.directory("export");
+    let file = world.folder.path().join("holm.toml");
+    fs::write(&file, text.replace("\"/export\"", &format!("{directory:?}"))).unwrap();
+    let output = Command::new(HOLM).arg("check").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+const HOLM: &str = env!("CARGO_BIN_EXE_holm");
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn configuration(world: &World, address: &str, more: &str) -> PathBuf {
+    let directory = world.directory("blue");
+    let file = world.folder.path().join("holm.toml");
+    let listen = format!("listen = [{{ addr = \"{address}\" }}]");
+    let export = format!("export = [{{ path = \"/\", dir = {directory:?} }}]");
+    let admin = world.folder.path().join("admin.sock");
+    fs::write(&file, format!("admin = {admin:?}\n{more}[ns.blue]\n{listen}\n{export}\n")).unwrap();
+    file
+}
+
+fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging")
+}
+
+fn unit() -> String {
+    fs::read_to_string(packaging().join("holm.service")).unwrap()
+}
+
+/// The values of a setting of the unit.
+fn setting(name: &str) -> Vec<String> {
+    let unit = unit();
+    let values = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    values.map(str::to_owned).collect()
+}
