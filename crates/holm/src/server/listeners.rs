@@ -130,7 +130,7 @@ impl Listener {
 
     /// For connections from now on.
     pub(super) fn set_limits(&self, limits: ServerLimits) {
-        self.streams.set_limits(limits);
+        self.open.0.streams.set_limits(limits);
     }
 
     /// What clients are told who ask the port mapper.
