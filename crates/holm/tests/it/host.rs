@@ -5,6 +5,7 @@ use crate::rpcbind::Rpcbind;
 use crate::world::World;
 use holm::privileges::Needs;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -62,6 +63,8 @@ fn systemd_takes_the_unit() {
     let world = World::new();
     let copy = world.folder.path().join("holm.service");
     fs::write(&copy, unit().replace("/usr/bin/holm", HOLM)).unwrap();
+    // A server in this process has set the mask for new files to nothing.
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o644)).unwrap();
     let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     // It also speaks of others' units.

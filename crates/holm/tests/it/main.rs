@@ -7,6 +7,5 @@ mod host;
 mod kernel_netns;
 mod listeners;
 mod rpcbind;
-mod teardown;
 mod tenants;
 mod world;

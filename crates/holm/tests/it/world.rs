@@ -1,5 +1,7 @@
 //! A server with its state in a folder of its own, and a client.
 
+#![allow(dead_code)] // Several programs of tests use it, none all of it.
+
 use holm::model::{ExportSpec, ListenSpec, NamespaceSpec, NamespaceView};
 use holm::server::{Options, Server};
 use holm_lifetime::Deadline;

@@ -1,6 +1,11 @@
 //! The end of a namespace and of an export, while everything is in use.
+//!
+//! In a process of its own, one test at a time: whoever starts a program has its child hold all
+//! descriptors for a moment, and then nothing can be unmounted.
 
-use crate::world::{Nfs, World, address, open_below, stop};
+#[path = "it/world.rs"]
+mod world;
+
 use holm::model::{ErrorCode, ExportSpec, Happened, NamespaceState};
 use holm::server::Error;
 use holm_lifetime::Deadline;
@@ -11,7 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use world::{Nfs, World, address, open_below, stop};
 
 /// C1: when `ns del` returns, the file system can be unmounted at once.
 #[test]
@@ -235,6 +242,8 @@ fn with_own_mounts(test: impl FnOnce() + Send) {
         eprintln!("skipped: needs root");
         return;
     }
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let run_test = || {
         let flags = rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS;
         // SAFETY: the thread has opened nothing that others rely on; it only stops sharing its
