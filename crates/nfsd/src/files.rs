@@ -10,11 +10,11 @@
 )]
 
 use crate::attributes::Attributes;
-use crate::cache::{Cache, CachedFile, CachedNode, Object};
+use crate::cache::{Cache, CachedFile, CachedListing, CachedNode, Object};
 use crate::handle::FileHandle;
 use crate::identity::{Caller, Credentials};
 use crate::service::Service;
-use crate::volume::{Access, Node, OpenFile, Volume};
+use crate::volume::{Access, Listing, Node, OpenFile, Volume};
 use crate::{Result, Status};
 use std::ops::Deref;
 
@@ -35,6 +35,9 @@ pub(crate) enum Held<N, C> {
 
 /// A node for one operation.
 pub(crate) type HeldNode<'s> = Held<Node, CachedNode<'s>>;
+
+/// A directory that is listed by one operation.
+pub(crate) type HeldListing<'s> = Held<Listing, CachedListing<'s>>;
 
 /// A file for one operation.
 pub(crate) type HeldFile<'s> = Held<OpenFile, CachedFile<'s>>;
@@ -135,6 +138,24 @@ impl<'s> Files<'s> {
         self.cache?.find_file(who, volume, handle, access).map(Held::Cached)
     }
 
+    /// The directory `node`, which `handle` names, open for listing by the caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open_directory`].
+    pub(crate) fn listing(
+        &self,
+        caller: &Caller<'_>,
+        volume: &Volume,
+        handle: &FileHandle,
+        node: &Node,
+    ) -> Result<HeldListing<'s>> {
+        match self.cache {
+            Some(cache) => Ok(Held::Cached(cache.open_listing(caller, volume, handle)?)),
+            None => Ok(Held::Own(volume.open_directory(caller, node)?)),
+        }
+    }
+
     /// An object lost a name, or has another one: it is looked for when it is needed next, and if it
     /// is gone its space comes back as soon as nobody uses it.
     pub(crate) fn changed(&self, handle: &FileHandle) {
@@ -209,24 +230,13 @@ impl HeldFile<'_> {
     }
 }
 
-impl Deref for HeldNode<'_> {
-    type Target = Node;
+impl<N, C: Deref<Target = N>> Deref for Held<N, C> {
+    type Target = N;
 
-    fn deref(&self) -> &Node {
+    fn deref(&self) -> &N {
         match self {
-            Self::Own(node) => node,
-            Self::Cached(node) => node,
-        }
-    }
-}
-
-impl Deref for HeldFile<'_> {
-    type Target = OpenFile;
-
-    fn deref(&self) -> &OpenFile {
-        match self {
-            Self::Own(file) => file,
-            Self::Cached(file) => file,
+            Self::Own(own) => own,
+            Self::Cached(cached) => cached,
         }
     }
 }

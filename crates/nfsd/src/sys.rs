@@ -223,6 +223,12 @@ pub(crate) fn statx(object: BorrowedFd<'_>, mask: StatxFlags) -> Result<Statx> {
     rustix::fs::statx(object, c"", AtFlags::EMPTY_PATH, mask)
 }
 
+/// Attributes of an entry of a directory, and which mount it is on; of a symbolic link, the link.
+pub(crate) fn statx_entry(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
+}
+
 /// The directory in which the process finds its own descriptors by number.
 fn descriptors() -> Result<BorrowedFd<'static>> {
     static DESCRIPTORS: OnceLock<OwnedFd> = OnceLock::new();

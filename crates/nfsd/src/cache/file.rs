@@ -4,7 +4,7 @@ use crate::Result;
 use crate::attributes::{Attributes, Time};
 use crate::handle::FileHandle;
 use crate::identity::Credentials;
-use crate::volume::{Access, Node, OpenFile, Volume};
+use crate::volume::{Access, Listing, Node, OpenFile, Volume};
 use std::os::fd::BorrowedFd;
 
 /// An open file, as far as a cache is concerned. Dropping it closes it.
@@ -59,13 +59,15 @@ pub enum Object {
     Node(Node),
     /// A regular file, to be read or written.
     File(OpenFile),
+    /// A directory, to be listed.
+    Listing(Listing),
 }
 
 impl File for Object {
     fn flush(&self) -> Result<()> {
         match self {
             // Nothing is written to it.
-            Self::Node(_) => Ok(()),
+            Self::Node(_) | Self::Listing(_) => Ok(()),
             Self::File(file) => file.commit(),
         }
     }
@@ -74,6 +76,7 @@ impl File for Object {
         let descriptor = match self {
             Self::Node(node) => node.fd(),
             Self::File(file) => file.fd(),
+            Self::Listing(listing) => listing.fd(),
         };
         Ok(Stamp::from(&Attributes::of(descriptor)?))
     }
@@ -83,6 +86,7 @@ impl File for Object {
             // Open to no purpose of its own, it cannot be watched.
             Self::Node(_) => None,
             Self::File(file) => Some(file.fd()),
+            Self::Listing(listing) => Some(listing.fd()),
         }
     }
 }
@@ -112,6 +116,8 @@ enum Purpose {
     Node,
     /// To be read or written, by whoever was found to have the right.
     Access(Access, Credentials),
+    /// To be listed, by whoever was found to have the right.
+    Listing(Credentials),
 }
 
 impl Key {
@@ -123,6 +129,11 @@ impl Key {
     /// The key of `handle`, opened to be asked for its attributes or looked up in.
     pub fn node(handle: &FileHandle) -> Self {
         Self { handle: *handle, volume: 0, purpose: Purpose::Node }
+    }
+
+    /// The key of the directory `handle`, opened to be listed by `who` (after squashing).
+    pub fn listing(handle: &FileHandle, who: &Credentials) -> Self {
+        Self { handle: *handle, volume: 0, purpose: Purpose::Listing(*who) }
     }
 
     /// The same in a volume: an export that takes the place of another, with the same handles, finds

@@ -50,7 +50,7 @@ pub use file::{File, Key, Object, Opened, Stamp};
 pub use flush::WriteVerifier;
 pub use isolated::Within;
 pub use namespace::{Cache, Cached, Stateful};
-pub use objects::{CachedFile, CachedNode};
+pub use objects::{CachedFile, CachedListing, CachedNode};
 pub use watcher::Watcher;
 
 use counters::Level;

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::attributes::Attributes;
 use crate::handle::FileHandle;
 use crate::identity::{Caller, Credentials};
-use crate::volume::{Access, Node, OpenFile, Volume};
+use crate::volume::{Access, Listing, Node, OpenFile, Volume};
 
 impl Cache<Object> {
     /// The file that a handle names, open for what `caller` may do with it.
@@ -47,6 +47,26 @@ impl Cache<Object> {
         volume.must_allow(access).ok()?;
         let key = Key::new(handle, access, who).of_volume(volume);
         self.find_open(&key, volume.may_lose_objects()).map(CachedFile)
+    }
+
+    /// The directory that a handle names, open for listing by `caller`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open`] and [`Volume::open_directory`], and as [`open`](Self::open).
+    pub fn open_listing(
+        &self,
+        caller: &Caller<'_>,
+        volume: &Volume,
+        handle: &FileHandle,
+    ) -> Result<CachedListing<'_>> {
+        let key = Key::listing(handle, caller.credentials()).of_volume(volume);
+        let open = || {
+            let (node, attributes) = volume.open(caller, handle.node())?;
+            let listing = volume.open_directory(caller, &node)?;
+            Ok(Opened { file: Object::Listing(listing), stamp: (&attributes).into() })
+        };
+        self.open_placed(&key, place(caller, volume, handle), open).map(CachedListing)
     }
 
     /// The object that a handle names.
@@ -129,24 +149,39 @@ pub struct CachedNode<'c>(Cached<'c, Object>);
 #[must_use]
 pub struct CachedFile<'c>(Cached<'c, Object>);
 
-impl<'c> std::ops::Deref for CachedNode<'c> {
+/// A directory that is being listed. Dropping it leaves it in the cache.
+#[must_use]
+pub struct CachedListing<'c>(Cached<'c, Object>);
+
+impl std::ops::Deref for CachedNode<'_> {
     type Target = Node;
 
     fn deref(&self) -> &Node {
         match &*self.0 {
             Object::Node(node) => node,
-            Object::File(_) => unreachable!("the key of a node is of nothing else"),
+            _ => unreachable!("the key of a node is of nothing else"),
         }
     }
 }
 
-impl<'c> std::ops::Deref for CachedFile<'c> {
+impl std::ops::Deref for CachedFile<'_> {
     type Target = OpenFile;
 
     fn deref(&self) -> &OpenFile {
         match &*self.0 {
             Object::File(file) => file,
-            Object::Node(_) => unreachable!("the key of a file is of nothing else"),
+            _ => unreachable!("the key of a file is of nothing else"),
+        }
+    }
+}
+
+impl std::ops::Deref for CachedListing<'_> {
+    type Target = Listing;
+
+    fn deref(&self) -> &Listing {
+        match &*self.0 {
+            Object::Listing(listing) => listing,
+            _ => unreachable!("the key of a listing is of nothing else"),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::request::{Detail, Done, Request, opaque};
 use crate::attributes::Attributes;
+use crate::files::HeldListing;
 use crate::handle::FileHandle;
 use crate::name::{Component, Name};
-use crate::volume::{Listing, Node};
+use crate::volume::Node;
 use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{
     DirReply, Entry, EntryPlus, FileName, PostOpAttributes, ReadDirArgs, ReadDirPlusArgs, TooSmall,
@@ -95,8 +96,8 @@ impl Request<'_> {
         finish(reply, Ok(ended && fits)).detail(|| dir_attributes)
     }
 
-    fn listing(&self, dir: &Node) -> Result<Listing> {
-        self.volume().open_directory(self.caller, dir)
+    fn listing(&self, dir: &Node) -> Result<HeldListing<'_>> {
+        self.files().listing(self.caller, self.volume(), &self.handle, dir)
     }
 
     /// Handles and attributes of entries. One that cannot be looked up, because it was removed

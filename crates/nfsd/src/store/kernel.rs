@@ -39,6 +39,7 @@ pub struct KernelStore {
     root: Arc<Root>,
     check: Check,
     root_node: NodeId,
+    tells_of_renames: bool,
 }
 
 /// How an object is known to be beneath the root.
@@ -109,7 +110,8 @@ impl KernelStore {
         if longest > MAX_NODE - 2 {
             return Err(Unsuitable::TooLong(longest));
         }
-        let store = Self { root: root.clone(), check, root_node };
+        let tells_of_renames = matches!(kind, BTRFS | EXT4 | TMPFS | XFS);
+        let store = Self { root: root.clone(), check, root_node, tells_of_renames };
         match store.open_raw(&root_node) {
             Ok(opened) if Place::of(opened.as_fd()) == Ok(root.place()) => Ok(store),
             Ok(_) => Err(Unsuitable::Broken),
@@ -170,6 +172,10 @@ impl Store for KernelStore {
         }
     }
 
+    fn tells_of_renames(&self) -> bool {
+        self.tells_of_renames
+    }
+
     fn may_lose_objects(&self) -> bool {
         self.check != Check::WholeFileSystem
     }
@@ -210,7 +216,10 @@ fn is_whole_file_system(root: &Root) -> bool {
     })
 }
 
+const BTRFS: u32 = 0x9123_683e;
+const EXT4: u32 = 0xef53;
 const FUSE: u32 = 0x6573_5546;
 const OVERLAYFS: u32 = 0x794c_7630;
 const RAMFS: u32 = 0x8584_58f6;
 const TMPFS: u32 = 0x0102_1994;
+const XFS: u32 = 0x5846_5342;

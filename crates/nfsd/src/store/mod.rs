@@ -92,6 +92,11 @@ pub trait Store: Debug + Send + Sync {
     /// [`BadHandle`](crate::Status::BadHandle) if no such store ever gave the node.
     fn open(&self, node: &NodeId) -> Result<OwnedFd>;
 
+    /// Whether each change of an object's names changes its time of last change too.
+    fn tells_of_renames(&self) -> bool {
+        false
+    }
+
     /// Whether an object that was opened may later not be found any more though it exists, because it
     /// was moved, by itself or with a directory above it.
     fn may_lose_objects(&self) -> bool {

@@ -18,7 +18,8 @@ use siphasher::sip::SipHasher24;
 use std::collections::BinaryHeap;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A directory, open for listing. Several threads may use it; they take turns.
@@ -67,6 +68,11 @@ impl Listing {
             false => None,
         };
         Ok(Self { directory, order, own_inode, window: Mutex::default() })
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// What a client gives back with its cookie (RFC 1813: `cookieverf3`): which kind of cookie it
@@ -128,6 +134,9 @@ impl Listing {
                 let Hashed { cookie, name, inode, kind } = entry;
                 let entry = Entry { name, inode: *inode, cookie: *cookie, kind: *kind };
                 if visit(entry).is_break() {
+                    if Charge::is_too_much() {
+                        *window = Window::default();
+                    }
                     return Ok(false);
                 }
                 after = *cookie;
@@ -157,7 +166,9 @@ impl Listing {
             ControlFlow::Continue(())
         };
         let _never_broken_off = self.scan(0, everything)?;
-        Ok(Window { after, complete, entries: first.into_sorted_vec() })
+        let entries = first.into_sorted_vec();
+        let _charge = Charge::take(entries.iter().map(Hashed::bytes).sum());
+        Ok(Window { after, complete, entries, _charge })
     }
 
     /// Reads the directory from a position of the kernel's.
@@ -201,6 +212,32 @@ struct Window {
     /// Nothing comes after the last one.
     complete: bool,
     entries: Vec<Hashed>,
+    _charge: Charge,
+}
+
+/// Bytes of a window, counted with those of all others.
+#[derive(Debug, Default)]
+struct Charge(usize);
+
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+impl Charge {
+    fn take(bytes: usize) -> Self {
+        KEPT.fetch_add(bytes, Ordering::Relaxed);
+        Self(bytes)
+    }
+
+    fn is_too_much() -> bool {
+        KEPT.load(Ordering::Relaxed) > KEPT_MAX
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            KEPT.fetch_sub(self.0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Window {
@@ -218,6 +255,12 @@ struct Hashed {
     kind: Option<Kind>,
 }
 
+impl Hashed {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len()
+    }
+}
+
 /// The place of a name in the order: the same for as long as there are clients with cookies.
 fn hash(name: &[u8]) -> u64 {
     match name {
@@ -232,5 +275,7 @@ const BTRFS: u32 = 0x9123_683e;
 const EXT4: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;
 const BUFFER: usize = 32 << 10;
+/// Bytes of all windows together above which none is kept: the directory is read anew instead.
+const KEPT_MAX: usize = 64 << 20;
 /// Entries that are kept of a directory of any size.
 const WINDOW: usize = 8192;

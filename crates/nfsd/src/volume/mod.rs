@@ -15,7 +15,7 @@ pub use listing::{Entry, Listing};
 pub use make::{Create, Made, Special};
 pub use space::{Limits, Space};
 
-use crate::attributes::{Attributes, Kind};
+use crate::attributes::{Attributes, Kind, Time};
 use crate::beneath::Root;
 use crate::handle::NodeId;
 use crate::identity::Caller;
@@ -179,7 +179,9 @@ impl Volume {
         dir: &Node,
         names: &[Name<'_>],
     ) -> Vec<Result<(NodeId, Attributes)>> {
-        names.chunks(MAX_OPEN).flat_map(|names| self.describe_some(caller, dir, names)).collect()
+        let since = a_moment_ago();
+        let some = |names| self.describe_some(caller, dir, names, since);
+        names.chunks(MAX_OPEN).flat_map(some).collect()
     }
 
     /// What the caller may do (RFC 1813, section 3.3.4): those of `asked` that it may.
@@ -315,16 +317,27 @@ impl Volume {
         caller: &Caller<'_>,
         dir: &Node,
         names: &[Name<'_>],
+        since: Time,
     ) -> Vec<Result<(NodeId, Attributes)>> {
-        let open = |name: &Name<'_>| -> Result<(OwnedFd, Attributes)> {
-            let object = self.root.entry(dir.fd(), *name)?;
-            let attributes = Attributes::of(object.as_fd())?;
-            Ok((object, attributes))
+        enum Seen {
+            Described(Result<(NodeId, Attributes)>),
+            Opened(OwnedFd, Attributes),
+        }
+        let see = |name: &Name<'_>| {
+            if let Some(described) = self.describe_unopened(caller, dir, *name, since) {
+                return Seen::Described(described);
+            }
+            let open = || {
+                let object = self.root.entry(dir.fd(), *name)?;
+                let attributes = Attributes::of(object.as_fd())?;
+                Ok(Seen::Opened(object, attributes))
+            };
+            open().unwrap_or_else(|status| Seen::Described(Err(status)))
         };
-        let opened: Vec<_> = names.iter().map(open).collect();
-        let mut found = Vec::with_capacity(names.len());
-        for (name, opened) in names.iter().zip(&opened) {
-            if let Ok((object, attributes)) = opened {
+        let seen: Vec<_> = names.iter().map(see).collect();
+        let mut found = Vec::new();
+        for (name, seen) in names.iter().zip(&seen) {
+            if let Seen::Opened(object, attributes) = seen {
                 let (object, kind) = (object.as_fd(), attributes.kind);
                 found.push(Found { parent: &dir.id, name: *name, object, kind });
             }
@@ -334,11 +347,41 @@ impl Volume {
             false => self.store.encode_all(&found),
         };
         let mut nodes = nodes.into_iter();
-        let describe = |opened: &Result<(OwnedFd, Attributes)>| {
-            let attributes = opened.as_ref().map_err(|status| *status)?.1;
-            Ok((nodes.next().unwrap_or(Err(Status::ServerFault))?, attributes))
+        let describe = |seen: Seen| match seen {
+            Seen::Described(described) => described,
+            Seen::Opened(_, attributes) => {
+                Ok((nodes.next().unwrap_or(Err(Status::ServerFault))?, attributes))
+            }
         };
-        opened.iter().map(describe).collect()
+        seen.into_iter().map(describe).collect()
+    }
+
+    /// Describes an entry by two questions that go by its name; `None` if that is not conclusive.
+    ///
+    /// The name could mean one object when the handle is asked for, and another one afterwards. But
+    /// where every rename and every link changes the object's time of last change, an object that
+    /// was not changed since before the first question had the name all the time: getting it back
+    /// would be a change.
+    fn describe_unopened(
+        &self,
+        caller: &Caller<'_>,
+        dir: &Node,
+        name: Name<'_>,
+        since: Time,
+    ) -> Option<Result<(NodeId, Attributes)>> {
+        if !self.store.tells_of_renames() {
+            return None;
+        }
+        let id = match self.identify(caller, dir, name) {
+            Ok(id) => id?,
+            Err(status) => return Some(Err(status)),
+        };
+        let statx = sys::statx_entry(dir.fd(), name.as_bytes()).ok()?;
+        if statx.stx_mnt_id != self.root.place().mount {
+            return None;
+        }
+        let attributes = Attributes::from_statx(&statx).ok()?;
+        (attributes.changed < since).then_some(Ok((id, attributes)))
     }
 
     fn name(
@@ -481,6 +524,12 @@ impl Node {
     fn must_be_directory(&self) -> Result<()> {
         if self.kind == Kind::Directory { Ok(()) } else { Err(Status::NotDir) }
     }
+}
+
+/// A time before now by more than the clocks of file systems are late.
+fn a_moment_ago() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    Time { seconds: now.tv_sec.saturating_sub(1), nanoseconds: now.tv_nsec as u32 }
 }
 
 /// Objects that are held open at once while many are looked up.
