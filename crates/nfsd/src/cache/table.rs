@@ -12,11 +12,11 @@ use super::counters::Permit;
 use super::file::{File, Key, Kind, Stamp};
 use super::flush::Flushes;
 use super::watcher::Mark;
-use crate::handle::{FileHandle, MAX_HANDLE};
+use crate::handle::FileHandle;
 use holm_lifetime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use holm_lifetime::sync::{Arc, Mutex};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// One open file.
 pub(super) struct Entry<F> {
@@ -78,7 +78,7 @@ pub(super) struct Table<F>(Box<[Shard<F>]>);
 struct Shard<F>(Mutex<Inside<F>>);
 
 struct Inside<F> {
-    slots: HashMap<Name, Slot<F>, BuildHasherDefault<IsHash>>,
+    slots: HashMap<FileHandle, Slot<F>, BuildHasherDefault<IsHash>>,
     hits: u64,
     /// Nothing comes in any more.
     stopped: bool,
@@ -165,10 +165,9 @@ impl<F: File> Table<F> {
         placed: bool,
         now: impl Fn() -> u64,
     ) -> Option<Held<F>> {
-        let name = Name(*key.handle());
-        let mut inside = self.shard(&name).lock();
+        let mut inside = self.shard(key.handle()).lock();
         let inside = &mut *inside;
-        let slot = inside.slots.get(&name)?;
+        let slot = inside.slots.get(key.handle())?;
         let same = |entry: &&Held<F>| entry.kind == Kind::Cached && entry.key == *key;
         let entry = slot.entries.iter().find(same)?;
         if inside.stopped || slot.is_doubtful(key, &now).is_some() {
@@ -192,13 +191,15 @@ impl<F: File> Table<F> {
         placed: bool,
         now: impl Fn() -> u64,
     ) -> Lookup<F> {
-        let name = Name(*key.handle());
-        let mut inside = self.shard(&name).lock();
+        let mut inside = self.shard(key.handle()).lock();
         let inside = &mut *inside;
         if inside.stopped {
             return Lookup::Stopped;
         }
-        let slot = inside.slots.entry(name).or_insert_with(Slot::new);
+        let slot = match inside.slots.get_mut(key.handle()) {
+            Some(slot) => slot,
+            None => inside.slots.entry(*key.handle()).or_insert_with(Slot::new),
+        };
         let found = slot.entries.iter().find(|entry| entry.kind == kind && entry.key == *key);
         if let Some(entry) = found {
             if let Some(stamp) = slot.is_doubtful(key, &now) {
@@ -226,10 +227,10 @@ impl<F: File> Table<F> {
         unchanged: bool,
         evicted: &mut Vec<Held<F>>,
     ) -> (Outcome, Option<Mark>) {
-        let name = Name(*entry.key.handle());
-        let mut inside = self.shard(&name).lock();
+        let name = entry.key.handle();
+        let mut inside = self.shard(name).lock();
         let stopped = inside.stopped;
-        let Some(slot) = inside.slots.get_mut(&name) else {
+        let Some(slot) = inside.slots.get_mut(name) else {
             return (Outcome::NotKept, watch.and_then(NewWatch::mark));
         };
         let surplus = slot.set_watch(watch);
@@ -252,7 +253,7 @@ impl<F: File> Table<F> {
 
     /// Ends an open that gave no file.
     pub(super) fn give_up(&self, key: &Key) -> Option<Mark> {
-        match self.farewell(&Name(*key.handle()), |_| false) {
+        match self.farewell(key.handle(), |_| false) {
             Farewell::Close(mark) => mark,
             Farewell::Flush => None,
         }
@@ -261,11 +262,11 @@ impl<F: File> Table<F> {
     /// One of the entries of a file is about to be closed; with `flush`, not before all is flushed
     /// that was written to the file, if it is the last.
     pub(super) fn leave(&self, entry: &Entry<F>, flush: bool) -> Farewell {
-        let name = Name(*entry.key.handle());
-        self.farewell(&name, |slot| flush && slot.live == 1 && slot.flushes.is_dirty())
+        let name = entry.key.handle();
+        self.farewell(name, |slot| flush && slot.live == 1 && slot.flushes.is_dirty())
     }
 
-    fn farewell(&self, name: &Name, wait: impl FnOnce(&Slot<F>) -> bool) -> Farewell {
+    fn farewell(&self, name: &FileHandle, wait: impl FnOnce(&Slot<F>) -> bool) -> Farewell {
         let mut inside = self.shard(name).lock();
         let Some(slot) = inside.slots.get_mut(name) else { return Farewell::Close(None) };
         if wait(slot) {
@@ -281,9 +282,9 @@ impl<F: File> Table<F> {
 
     /// A stateful open ends: takes it out if nobody else has it. Returns what is to be put.
     pub(super) fn release(&self, entry: Held<F>) -> Option<Held<F>> {
-        let name = Name(*entry.key.handle());
-        let mut inside = self.shard(&name).lock();
-        let Some(slot) = inside.slots.get_mut(&name) else { return Some(entry) };
+        let name = entry.key.handle();
+        let mut inside = self.shard(name).lock();
+        let Some(slot) = inside.slots.get_mut(name) else { return Some(entry) };
         let Some(at) = slot.entries.iter().position(|other| Arc::ptr_eq(other, &entry)) else {
             // Unhashed before: the last one closes it.
             return Some(entry);
@@ -298,9 +299,9 @@ impl<F: File> Table<F> {
 
     /// A file that was doubtful has the stamp it had.
     pub(super) fn still_has(&self, key: &Key, same: Stamp, now: u64) {
-        let name = Name(*key.handle());
-        let mut inside = self.shard(&name).lock();
-        if let Some(Slot { watch: Watch::Asked { stamp, at }, .. }) = inside.slots.get_mut(&name)
+        let name = key.handle();
+        let mut inside = self.shard(name).lock();
+        if let Some(Slot { watch: Watch::Asked { stamp, at }, .. }) = inside.slots.get_mut(name)
             && *stamp == same
         {
             *at = now.max(*at);
@@ -309,8 +310,7 @@ impl<F: File> Table<F> {
 
     /// Unhashes all entries of a file that has changed. Those being opened will not be hashed.
     pub(super) fn take_file(&self, handle: &FileHandle, into: &mut Vec<Held<F>>) {
-        let name = Name(*handle);
-        if let Some(slot) = self.shard(&name).lock().slots.get_mut(&name) {
+        if let Some(slot) = self.shard(handle).lock().slots.get_mut(handle) {
             slot.take(into);
         }
     }
@@ -319,7 +319,7 @@ impl<F: File> Table<F> {
     pub(super) fn take_files(&self, which: impl Fn(&FileHandle) -> bool, into: &mut Vec<Held<F>>) {
         for shard in &self.0 {
             for (name, slot) in &mut shard.lock().slots {
-                if which(&name.0) {
+                if which(name) {
                     slot.take(into);
                 }
             }
@@ -386,9 +386,9 @@ impl<F: File> Table<F> {
         self.0.iter().map(|shard| shard.lock().hits).sum()
     }
 
-    fn shard(&self, name: &Name) -> &Shard<F> {
+    fn shard(&self, name: &FileHandle) -> &Shard<F> {
         // Other bits than those by which the map in it goes.
-        let at = (name.hash_word() >> 24) as usize % self.0.len();
+        let at = (name.mac() >> 24) as usize % self.0.len();
         &self.0[at]
     }
 }
@@ -489,29 +489,6 @@ fn is_idle<F>(entry: &Held<F>) -> bool {
 }
 
 const AGES: usize = 16;
-
-/// A handle by its MAC.
-#[derive(PartialEq, Eq)]
-struct Name(FileHandle);
-
-impl Name {
-    fn hash_word(&self) -> u64 {
-        let mut word = [0; 8];
-        if let Some(mac) = self.0.as_bytes().get(MAC_AT..MAC_AT + 8) {
-            word.copy_from_slice(mac);
-        }
-        u64::from_ne_bytes(word)
-    }
-}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash_word());
-    }
-}
-
-const MAC_AT: usize = 8;
-const _: () = assert!(MAC_AT + 8 <= MAX_HANDLE);
 
 /// A MAC is a hash already.
 #[derive(Default)]

@@ -112,7 +112,7 @@ impl Listing {
         cookie: u64,
         visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<bool> {
-        Ok(self.scan(cookie, visit)?.is_continue())
+        Ok(self.scan(cookie, PAGE, visit)?.is_continue())
     }
 
     fn read_hashes(
@@ -165,7 +165,7 @@ impl Listing {
             }
             ControlFlow::Continue(())
         };
-        let _never_broken_off = self.scan(0, everything)?;
+        let _never_broken_off = self.scan(0, WHOLE, everything)?;
         let entries = first.into_sorted_vec();
         let _charge = Charge::take(entries.iter().map(Hashed::bytes).sum());
         Ok(Window { after, complete, entries, _charge })
@@ -175,13 +175,14 @@ impl Listing {
     fn scan(
         &self,
         position: u64,
+        buffer: usize,
         mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         match rustix::fs::seek(&self.directory, SeekFrom::Start(position)) {
             Err(Errno::INVAL) => return Err(Status::BadCookie),
             result => result?,
         };
-        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        let mut buffer = vec![MaybeUninit::uninit(); buffer];
         let mut entries = RawDir::new(&self.directory, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = match entry {
@@ -274,7 +275,10 @@ fn hash(name: &[u8]) -> u64 {
 const BTRFS: u32 = 0x9123_683e;
 const EXT4: u32 = 0xef53;
 const XFS: u32 = 0x5846_5342;
-const BUFFER: usize = 32 << 10;
+/// Bytes of entries that are asked for at a time: as many as a reply takes, about, since those beyond
+/// are read again for the next; and where all are read.
+const PAGE: usize = 8 << 10;
+const WHOLE: usize = 32 << 10;
 /// Bytes of all windows together above which none is kept: the directory is read anew instead.
 const KEPT_MAX: usize = 64 << 20;
 /// Entries that are kept of a directory of any size.
