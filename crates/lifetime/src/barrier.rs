@@ -7,14 +7,22 @@
 //! from reordering. Where it does not (an old kernel, a seccomp filter), both sides are real
 //! fences. `HOLM_BARRIER=fence` in the environment asks for the latter, for sandboxes that kill
 //! what calls `membarrier`.
+//!
+//! Loom has no interruptions, so they are modelled: a thread that is [in reach](in_reach) of the heavy
+//! side looks now and then whether it [is struck](may_strike), and if so, has a fence there.
 
-#[cfg(any(loom, shuttle))]
-pub(crate) use modelled::{heavy, init, light};
+#[cfg(loom)]
+pub use modelled::Reach;
+#[cfg(loom)]
+pub(crate) use modelled::{heavy, in_reach, init, light, may_strike, out_of_reach};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use native::{heavy, init, light};
+pub(crate) use native::{heavy, in_reach, init, light, may_strike, out_of_reach};
+#[cfg(shuttle)]
+pub(crate) use none::{heavy, in_reach, init, light, may_strike, out_of_reach};
 
 #[cfg(not(any(loom, shuttle)))]
 mod native {
+    use crate::lane::Lane;
     use rustix::thread::{MembarrierCommand, membarrier};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
@@ -29,7 +37,7 @@ mod native {
 
     /// The side that is met often.
     #[inline(always)]
-    pub(crate) fn light() {
+    pub(crate) fn light(_: &Lane) {
         if ASYMMETRIC.0.load(Ordering::Relaxed) {
             compiler_fence(Ordering::SeqCst);
         } else {
@@ -65,21 +73,118 @@ mod native {
             asymmetric
         })
     }
+
+    /// What is before this in the program is so for whoever interrupts after it.
+    #[inline(always)]
+    pub(crate) fn may_strike(_: &Lane) {
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    pub(crate) fn in_reach(_: &Lane) {}
+
+    #[inline(always)]
+    pub(crate) fn out_of_reach(_: &Lane) {}
 }
 
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
+#[allow(missing_docs, clippy::new_without_default)]
 mod modelled {
-    use crate::sync::atomic::{Ordering, fence};
+    use crate::lane::{self, Lane};
+    use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+    use crate::sync::thread;
 
-    pub(crate) fn light() {
-        fence(Ordering::SeqCst);
+    /// A thread that can be interrupted while it is in reach.
+    pub struct Reach {
+        /// Whether it is. If not, what the thread does is ordered by fences.
+        inside: AtomicUsize,
+        /// How often it was interrupted.
+        interruptions: AtomicUsize,
+        /// The latest interruption that has struck.
+        struck: AtomicUsize,
+    }
+
+    impl Reach {
+        pub fn new() -> Self {
+            let [inside, interruptions, struck] = [(); 3].map(|()| AtomicUsize::new(0));
+            Self { inside, interruptions, struck }
+        }
+
+        pub fn enter(&self) {
+            self.inside.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+
+        /// A place where an interruption strikes.
+        pub fn may_strike(&self) {
+            let interruptions = self.interruptions.load(Ordering::Relaxed);
+            if self.struck.load(Ordering::Relaxed) < interruptions {
+                fence(Ordering::SeqCst);
+                self.struck.store(interruptions, Ordering::Release);
+            }
+        }
+
+        pub fn leave(&self) {
+            fence(Ordering::SeqCst);
+            self.inside.store(0, Ordering::Release);
+        }
+
+        /// Interrupts the thread, if it is in reach, and waits until that has struck somewhere.
+        pub fn interrupt(&self) {
+            fence(Ordering::SeqCst);
+            let own = self.interruptions.fetch_add(1, Ordering::AcqRel) + 1;
+            fence(Ordering::SeqCst);
+            while self.inside.load(Ordering::Acquire) != 0
+                && self.struck.load(Ordering::Acquire) < own
+            {
+                thread::yield_now();
+            }
+            fence(Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
+        lane::all().for_each(|lane| lane.reach.interrupt());
     }
 
     pub(crate) fn init() -> bool {
-        false
+        true
     }
+
+    pub(crate) fn light(lane: &Lane) {
+        lane.reach.may_strike();
+    }
+
+    pub(crate) fn may_strike(lane: &Lane) {
+        lane.reach.may_strike();
+    }
+
+    pub(crate) fn in_reach(lane: &Lane) {
+        lane.reach.enter();
+    }
+
+    pub(crate) fn out_of_reach(lane: &Lane) {
+        lane.reach.leave();
+    }
+}
+
+/// Shuttle has no memory but a sequentially consistent one.
+#[cfg(shuttle)]
+mod none {
+    use crate::lane::Lane;
+
+    pub(crate) fn heavy() {}
+
+    pub(crate) fn init() -> bool {
+        true
+    }
+
+    pub(crate) fn light(_: &Lane) {}
+
+    pub(crate) fn may_strike(_: &Lane) {}
+
+    pub(crate) fn in_reach(_: &Lane) {}
+
+    pub(crate) fn out_of_reach(_: &Lane) {}
 }

@@ -8,6 +8,27 @@
 //! `membarrier(2)`.
 //!
 //! A section must be short and must not block: whoever waits for a grace period waits for it.
+//!
+//! # Who pays
+//!
+//! A section must be visible before its thread reads, and a thread that just goes on does not see to
+//! that. As long as grace periods are few, each of them interrupts every running thread of the process
+//! (`membarrier(2)`), and sections pay nothing. When they are many, sections pay for a fence each and
+//! nobody is interrupted. What holds is in the two lowest bits of the phase, which a section reads
+//! once it is visible:
+//!
+//! | | a section | a grace period |
+//! |---|---|---|
+//! | `LIGHT` | no fence | interrupts |
+//! | `ASKED` | a fence | interrupts |
+//! | `FENCED` | a fence | a fence |
+//!
+//! *From light to fenced*, every so many grace periods: the one asks, interrupts, and then declares
+//! it fenced. Whoever looked before the interruption is visible after it, and who looks later has
+//! been asked. *From fenced to light*: a thread that began many sections and saw no grace period
+//! begin changes the bits back. A grace period that found `FENCED` began before that change, in the
+//! order in which the phase changes; so a section that reads the change sees what was unlinked, and
+//! need not be waited for.
 
 use crate::barrier;
 use crate::lane::{self, Lane, ORPHANED};
@@ -22,15 +43,54 @@ pub fn section() -> Section {
     let depth = lane.depth.load(Ordering::Relaxed);
     lane.depth.store(depth + 1, Ordering::Relaxed);
     if depth == 0 {
-        // Acquire: who reads a phase sees all that was unlinked before the phase began. Release:
-        // who reads this store in place of the one that ended the section before it sees that
-        // section as ended.
-        lane.active.store(GRACE.phase.load(Ordering::Acquire), Ordering::Release);
-        // Pairs with the heavy barrier of `synchronize`: either that sees this section, or this
-        // section sees what was unlinked.
-        barrier::light();
+        begin_outermost(lane);
     }
     Section { lane, borrowed, _stays_on_its_thread: PhantomData }
+}
+
+#[inline]
+fn begin_outermost(lane: &'static Lane) {
+    barrier::in_reach(lane);
+    let phase = GRACE.phase.load(Ordering::Relaxed);
+    barrier::may_strike(lane);
+    // Release: who reads this store in place of the one that ended the section before it sees that
+    // section as ended.
+    lane.active.store(phase, Ordering::Release);
+    barrier::may_strike(lane);
+    // Acquire: who reads a phase sees all that was unlinked before it began.
+    let phase = GRACE.phase.load(Ordering::Acquire);
+    if phase & MODE != LIGHT {
+        // Pairs with the one of `synchronize`: either that sees this section, or this section sees
+        // what was unlinked.
+        fence(Ordering::SeqCst);
+        count_fence(lane, phase);
+    }
+    barrier::may_strike(lane);
+}
+
+/// Notes that a section paid for a fence. Where many do and nobody gains by it, they need not.
+#[inline]
+fn count_fence(lane: &Lane, phase: u64) {
+    if lane.fences_in.load(Ordering::Relaxed) != phase {
+        lane.fences_in.store(phase, Ordering::Relaxed);
+        lane.fences.store(0, Ordering::Relaxed);
+    }
+    let fences = lane.fences.load(Ordering::Relaxed) + 1;
+    lane.fences.store(fences, Ordering::Relaxed);
+    if fences >= FENCES && phase & MODE == FENCED {
+        without_fences(lane, phase);
+    }
+}
+
+#[cold]
+fn without_fences(lane: &Lane, phase: u64) {
+    lane.fences.store(0, Ordering::Relaxed);
+    if barrier::init() {
+        // After the fence of this section, and released: who reads it sees what was unlinked before
+        // any grace period that began before. Refused if another has begun.
+        let light = phase & !MODE | LIGHT;
+        let _ = GRACE.phase.compare_exchange(phase, light, Ordering::Release, Ordering::Relaxed);
+    }
 }
 
 /// Keeps what this thread reads from being freed. See the [module](self).
@@ -52,8 +112,10 @@ impl Section {
     fn end_outermost(&self) {
         self.lane.active.store(0, Ordering::Release);
         // Pairs with the heavy barrier of `sleep_until_past`.
-        barrier::light();
-        if GRACE.sleepers.load(Ordering::Relaxed) != 0 {
+        barrier::light(self.lane);
+        let sleepers = GRACE.sleepers.load(Ordering::Relaxed);
+        barrier::out_of_reach(self.lane);
+        if sleepers != 0 {
             wake_sleepers();
         }
     }
@@ -89,8 +151,13 @@ pub fn synchronize() -> Elapsed {
         lane::give_back(own);
     }
     // Sections that read the new phase began after all that this thread unlinked.
-    let phase = GRACE.phase.fetch_add(1, Ordering::AcqRel) + 1;
-    barrier::heavy();
+    let before = GRACE.phase.fetch_add(PHASE, Ordering::AcqRel);
+    let phase = before / PHASE + 1;
+    if before & MODE == FENCED {
+        fence(Ordering::SeqCst);
+    } else {
+        interrupt_sections();
+    }
     for lane in lane::all() {
         if !spin_until_past(lane, phase) {
             sleep_until_past(lane, phase);
@@ -98,6 +165,22 @@ pub fn synchronize() -> Elapsed {
     }
     GRACE.completed.fetch_max(phase, Ordering::AcqRel);
     Elapsed { phase }
+}
+
+/// Makes every section that paid for no fence visible. Every so many times it asks those to come to
+/// pay for one.
+fn interrupt_sections() {
+    let before = GRACE.interruptions.fetch_add(1, Ordering::Relaxed);
+    let asks = before % INTERRUPTIONS == INTERRUPTIONS - 1;
+    // One at a time, so that it is this thread's interruption after which they all have been asked.
+    let asking = if asks { GRACE.asking.try_lock() } else { None };
+    let light = |phase| (phase & MODE == LIGHT).then_some(phase & !MODE | ASKED);
+    let asked = asking.is_some()
+        && GRACE.phase.fetch_update(Ordering::AcqRel, Ordering::Relaxed, light).is_ok();
+    barrier::heavy();
+    if asked {
+        GRACE.phase.fetch_xor(ASKED ^ FENCED, Ordering::AcqRel);
+    }
 }
 
 /// Like [`synchronize`], but does not wait if somebody else's grace period has covered `unlinked`
@@ -133,7 +216,7 @@ impl Unlinked {
         // read here has its own barrier after this one. Every section reads the phase, so it is not
         // written for this.
         fence(Ordering::SeqCst);
-        Unlinked { phase: GRACE.phase.load(Ordering::Acquire) }
+        Unlinked { phase: GRACE.phase.load(Ordering::Acquire) / PHASE }
     }
 
     /// To keep it in an atomic; never 0.
@@ -150,10 +233,14 @@ impl Unlinked {
 /// Has its cache lines for itself: every section reads it.
 #[repr(align(128))]
 struct Grace {
-    /// Counts grace periods; never 0, which stands for "in no section".
+    /// Counts grace periods, in steps of [`PHASE`] from 1, and has the [`MODE`] in its lowest bits.
     phase: AtomicU64,
     /// The latest one that has passed.
     completed: AtomicU64,
+    /// How often sections were interrupted.
+    interruptions: AtomicU64,
+    /// Held by who makes sections pay for fences.
+    asking: Mutex<()>,
     /// How many threads sleep until a section ends.
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
@@ -162,13 +249,31 @@ struct Grace {
 
 crate::global! {
     static GRACE: Grace = Grace {
-        phase: AtomicU64::new(1),
+        // Until it is known whether the kernel can interrupt.
+        phase: AtomicU64::new(PHASE | FENCED),
         completed: AtomicU64::new(0),
+        interruptions: AtomicU64::new(0),
+        asking: Mutex::new(()),
         sleepers: AtomicUsize::new(0),
         sleep: Mutex::new(()),
         woken: Condvar::new(),
     };
 }
+
+/// One grace period, in the counter.
+const PHASE: u64 = 4;
+/// Who pays: see the [module](self).
+const MODE: u64 = PHASE - 1;
+const LIGHT: u64 = 0;
+const ASKED: u64 = 1;
+const FENCED: u64 = 2;
+
+/// After so many interruptions, sections pay instead. One costs whoever is interrupted as much as some
+/// hundred fences: so where they are rare, the fences that are paid in vain afterwards cost about as
+/// much as the interruptions did, and nobody needs a clock to see how rare they are.
+const INTERRUPTIONS: u64 = if cfg!(any(loom, shuttle)) { 1 } else { 8 };
+/// After so many sections of one thread that paid while no grace period began, none pays.
+const FENCES: u64 = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// Sections last nanoseconds; one that is still there after this many looks lost its CPU.
 const SPINS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 200 };
@@ -176,7 +281,7 @@ const SPINS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 200 };
 /// Whether `lane` is in no section that began before `phase`.
 fn is_past(lane: &Lane, phase: u64) -> bool {
     let began = lane.active.load(Ordering::Acquire);
-    began == 0 || began >= phase
+    began == 0 || began / PHASE >= phase
 }
 
 fn spin_until_past(lane: &Lane, phase: u64) -> bool {

@@ -15,10 +15,19 @@ use std::ptr;
 /// the CPU fetches together.
 #[repr(align(128))]
 pub(crate) struct Lane {
-    /// The phase in which the thread's outermost section began; 0 while it is in none.
+    /// The phase in which the thread's outermost section began, as it was read; 0 while it is in
+    /// none.
     pub(crate) active: AtomicU64,
     /// How many sections the thread is in, and [`ORPHANED`]. Only the lane's thread touches it.
     pub(crate) depth: AtomicUsize,
+    /// Sections that paid for a fence, since a phase was first seen; only the lane's thread touches
+    /// them.
+    pub(crate) fences: AtomicU64,
+    /// That phase.
+    pub(crate) fences_in: AtomicU64,
+    /// What the model of the barrier knows of the lane.
+    #[cfg(loom)]
+    pub(crate) reach: barrier::Reach,
     /// The lane's number.
     pub(crate) index: usize,
     next: *const Lane,
@@ -89,6 +98,10 @@ fn take() -> &'static Lane {
     let lane = Box::leak(Box::new(Lane {
         active: AtomicU64::new(0),
         depth: AtomicUsize::new(0),
+        fences: AtomicU64::new(0),
+        fences_in: AtomicU64::new(0),
+        #[cfg(loom)]
+        reach: barrier::Reach::new(),
         index,
         next,
     }));

@@ -64,6 +64,10 @@ pub mod published;
 pub mod sync;
 mod vault;
 
+/// For sketches that the model of the barrier is to find wrong.
+#[cfg(loom)]
+#[doc(hidden)]
+pub use barrier::Reach;
 pub use gate::{Gate, Pass};
 pub use holders::{Held, Holder};
 pub use owner::{Owner, Ref, Retired, StillHeld, WeakRef};

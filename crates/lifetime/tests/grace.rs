@@ -213,6 +213,7 @@ fn readers_never_see_what_was_freed() {
     let fresh = || Some(Box::new(Canary(AtomicUsize::new(ALIVE))));
     let published = Published::new(fresh());
     let stop = AtomicBool::new(false);
+    let looks = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -222,10 +223,16 @@ fn readers_never_see_what_was_freed() {
                     for _ in 0..20 {
                         assert_eq!(canary.0.load(Ordering::Relaxed), ALIVE);
                     }
+                    looks.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        for _ in 0..300 {
+        for round in 0..300 {
+            // Now and then nothing is replaced for so long that sections cease to pay for fences.
+            let enough = looks.load(Ordering::Relaxed) + 3 * 5000;
+            while round % 20 == 0 && looks.load(Ordering::Relaxed) < enough {
+                thread::yield_now();
+            }
             let old = published.replace(fresh()).expect("there was one");
             drop(old.reclaim(&grace::synchronize()));
         }

@@ -8,7 +8,7 @@
 
 use holm_lifetime::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering, fence};
 use holm_lifetime::sync::{Condvar, Mutex};
-use holm_lifetime::{Deadline, Gate, Owner, Published, WeakRef, grace};
+use holm_lifetime::{Deadline, Gate, Owner, Published, Reach, WeakRef, grace};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicUsize as Plain, Ordering::Relaxed as R};
 
 /// Something that threads use until it ends.
 trait Protocol: Send + Sync + 'static {
+    /// How often a thread may lose its CPU where it need not.
+    const PREEMPTIONS: Option<usize> = None;
+
     /// What a thread holds while it uses the value.
     type Use: Send + 'static;
 
@@ -30,7 +33,7 @@ trait Protocol: Send + Sync + 'static {
 
 /// `begin` against `end`: whoever begins sees a live value.
 fn begin_against_end<P: Protocol>(make: impl Fn() -> P + Send + Sync + 'static) -> usize {
-    explore(None, move || {
+    explore(P::PREEMPTIONS, move || {
         let protocol = Arc::new(make());
         let user = thread::spawn({
             let protocol = protocol.clone();
@@ -45,7 +48,7 @@ fn begin_against_end<P: Protocol>(make: impl Fn() -> P + Send + Sync + 'static) 
 /// The last `finish` against the wait in `end`: the value is not destroyed too soon, and the wait
 /// is over in the end.
 fn finish_against_end<P: Protocol>(make: impl Fn() -> P + Send + Sync + 'static) -> usize {
-    explore(None, move || {
+    explore(P::PREEMPTIONS, move || {
         let protocol = Arc::new(make());
         let using = protocol.begin().expect("nobody has ended it");
         let user = thread::spawn({
@@ -203,6 +206,233 @@ fn two_grace_periods() {
     });
 }
 
+/// Grace periods, as this crate has them or as a sketch does.
+trait Grace: Send + Sync + 'static {
+    /// Calls `look` in a section. No two threads at once do that with the same lane.
+    fn read(&self, lane: usize, look: impl FnOnce());
+    fn synchronize(&self);
+}
+
+/// Values that replace each other, the last of which stays.
+struct Replaced<G, const N: usize> {
+    grace: G,
+    values: [Value; N],
+    current: AtomicUsize,
+}
+
+impl<G: Grace, const N: usize> Replaced<G, N> {
+    fn new(grace: G) -> Arc<Self> {
+        let values = std::array::from_fn(|_| Value::new());
+        Arc::new(Self { grace, values, current: AtomicUsize::new(0) })
+    }
+
+    fn look(&self) {
+        self.grace.read(0, || self.values[self.current.load(Ordering::Acquire)].look());
+    }
+
+    /// The next one in place of this one.
+    fn replace(&self, old: usize) {
+        self.current.store(old + 1, Ordering::Release);
+        self.grace.synchronize();
+        self.values[old].destroy();
+    }
+}
+
+/// A reader and a writer, and somebody else. Before they begin there were so many sections: none, and
+/// sections pay for fences; `UNTIL_LIGHT`, and they don't.
+fn looks_against_replacements<G: Grace>(
+    preemptions: usize,
+    before: usize,
+    looks: usize,
+    replacements: usize,
+    make: fn() -> G,
+    other: impl Fn(&G) + Copy + Send + Sync + 'static,
+) -> usize {
+    explore(Some(preemptions), move || {
+        let replaced = Replaced::<G, 3>::new(make());
+        (0..before).for_each(|_| replaced.look());
+        let reader = thread::spawn({
+            let replaced = replaced.clone();
+            move || (0..looks).for_each(|_| replaced.look())
+        });
+        let another = thread::spawn({
+            let replaced = replaced.clone();
+            move || other(&replaced.grace)
+        });
+        (0..replacements).for_each(|old| replaced.replace(old));
+        reader.join().unwrap();
+        another.join().unwrap();
+    })
+}
+
+/// As many sections of one thread as make it light.
+const UNTIL_LIGHT: usize = 2;
+
+/// Grace periods make sections pay for fences.
+#[test]
+fn from_light_to_fenced() {
+    fn explored<G: Grace>(make: fn() -> G) -> usize {
+        looks_against_replacements(3, UNTIL_LIGHT, 1, 2, make, |_| ())
+    }
+    passes("from light to fenced", || explored(|| Real));
+    passes("from light to fenced, sketch", || explored(|| Phases::new(Mistake::None)));
+    found("from_light_to_fenced", "section: looked who pays before it was visible", || {
+        explored(|| Phases::new(Mistake::LooksTooSoon))
+    });
+    found("from_light_to_fenced", "grace period: asked and did not interrupt", || {
+        explored(|| Phases::new(Mistake::NoInterruption))
+    });
+}
+
+/// The same while another thread has a grace period: what one asks for, the other may rely on, and not
+/// before it is so.
+#[test]
+fn two_writers_from_light_to_fenced() {
+    fn explored<G: Grace>(make: fn() -> G) -> usize {
+        looks_against_replacements(2, UNTIL_LIGHT, 1, 1, make, G::synchronize)
+    }
+    passes("from light to fenced, two writers", || explored(|| Real));
+    passes("from light to fenced, two writers, sketch", || explored(|| Phases::new(Mistake::None)));
+    found(
+        "two_writers_from_light_to_fenced",
+        "grace period: fenced as soon as it was asked",
+        || explored(|| Phases::new(Mistake::FencedTooSoon)),
+    );
+}
+
+/// Sections cease to pay for fences while there is a grace period.
+#[test]
+fn from_fenced_to_light() {
+    fn explored<G: Grace>(make: fn() -> G) -> usize {
+        let sections = |grace: &G| (0..UNTIL_LIGHT).for_each(|_| grace.read(1, || ()));
+        looks_against_replacements(3, 0, 1, 1, make, sections)
+    }
+    passes("from fenced to light", || explored(|| Real));
+    passes("from fenced to light, sketch", || explored(|| Phases::new(Mistake::None)));
+    found("from_fenced_to_light", "section: looked who pays without acquire", || {
+        explored(|| Phases::new(Mistake::NoAcquire))
+    });
+}
+
+/// [`grace`].
+struct Real;
+
+impl Grace for Real {
+    fn read(&self, _: usize, look: impl FnOnce()) {
+        let _section = grace::section();
+        look();
+    }
+
+    fn synchronize(&self) {
+        grace::synchronize();
+    }
+}
+
+/// A phase with the mode in its lowest bits, and two lanes: what `grace` does, in a few lines.
+struct Phases {
+    mistake: Mistake,
+    phase: AtomicUsize,
+    asking: Mutex<()>,
+    lanes: [Phased; 2],
+}
+
+struct Phased {
+    reach: Reach,
+    active: AtomicUsize,
+    /// How many sections paid, and in which phase.
+    paid: Mutex<(usize, usize)>,
+}
+
+const PHASE: usize = 4;
+const MODE: usize = PHASE - 1;
+const LIGHT: usize = 0;
+const ASKED: usize = 1;
+const FENCED: usize = 2;
+
+impl Phases {
+    fn new(mistake: Mistake) -> Self {
+        let lane = || Phased {
+            reach: Reach::new(),
+            active: AtomicUsize::new(0),
+            paid: Mutex::new((0, 0)),
+        };
+        Self {
+            mistake,
+            phase: AtomicUsize::new(PHASE | FENCED),
+            asking: Mutex::new(()),
+            lanes: [lane(), lane()],
+        }
+    }
+
+    fn count_fence(&self, lane: &Phased, phase: usize) {
+        let mut paid = lane.paid.lock();
+        *paid = if paid.1 == phase { (paid.0 + 1, phase) } else { (1, phase) };
+        if paid.0 >= UNTIL_LIGHT && phase & MODE == FENCED {
+            let light = phase & !MODE | LIGHT;
+            let _ = self.phase.compare_exchange(phase, light, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    fn interrupt(&self) {
+        if self.mistake != Mistake::NoInterruption {
+            self.lanes.iter().for_each(|lane| lane.reach.interrupt());
+        }
+    }
+}
+
+impl Grace for Phases {
+    fn read(&self, lane: usize, look: impl FnOnce()) {
+        let lane = &self.lanes[lane];
+        lane.reach.enter();
+        let first = self.phase.load(Ordering::Relaxed);
+        lane.reach.may_strike();
+        lane.active.store(first, Ordering::Release);
+        lane.reach.may_strike();
+        let phase = match self.mistake {
+            Mistake::LooksTooSoon => first,
+            Mistake::NoAcquire => self.phase.load(Ordering::Relaxed),
+            _ => self.phase.load(Ordering::Acquire),
+        };
+        if phase & MODE != LIGHT {
+            fence(Ordering::SeqCst);
+            self.count_fence(lane, phase);
+        }
+        lane.reach.may_strike();
+        look();
+        lane.active.store(0, Ordering::Release);
+        lane.reach.may_strike();
+        lane.reach.leave();
+    }
+
+    fn synchronize(&self) {
+        let before = self.phase.fetch_add(PHASE, Ordering::AcqRel);
+        if before & MODE == FENCED {
+            fence(Ordering::SeqCst);
+        } else if let Some(_asking) = self.asking.try_lock() {
+            let too_soon = self.mistake == Mistake::FencedTooSoon;
+            let asked = if too_soon { FENCED } else { ASKED };
+            let light = |phase| (phase & MODE == LIGHT).then_some(phase & !MODE | asked);
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let asks = self.phase.fetch_update(order.0, order.1, light).is_ok();
+            self.interrupt();
+            if asks && !too_soon {
+                self.phase.fetch_xor(ASKED ^ FENCED, Ordering::AcqRel);
+            }
+        } else {
+            self.interrupt();
+        }
+        for lane in &self.lanes {
+            loop {
+                let active = lane.active.load(Ordering::Acquire);
+                if active == 0 || active / PHASE > before / PHASE {
+                    break;
+                }
+                thread::yield_now();
+            }
+        }
+    }
+}
+
 /// What is used and destroyed. Loom sees a look that does not happen before the end.
 struct Value(UnsafeCell<bool>);
 
@@ -266,6 +496,9 @@ impl GateProtocol {
 }
 
 impl Protocol for GateProtocol {
+    // Every section has a dozen places for that.
+    const PREEMPTIONS: Option<usize> = Some(6);
+
     type Use = holm_lifetime::Pass<Value>;
 
     fn begin(&self) -> Option<Self::Use> {
@@ -292,6 +525,10 @@ enum Mistake {
     SignalBeforeLeave,
     SignalWithoutLock,
     NoGrace,
+    LooksTooSoon,
+    NoAcquire,
+    NoInterruption,
+    FencedTooSoon,
 }
 
 /// One counter and a flag: what `Owner` does, in a few lines.
@@ -454,8 +691,8 @@ impl Protocol for Sectioned {
     }
 }
 
-/// Runs `execution` in every way there is, and returns how many there are. With three threads that
-/// is too many: then `preemptions` bounds how often a thread may lose its CPU where it need not.
+/// Runs `execution` in every way there is, and returns how many there are. With three threads, or
+/// many steps, that is too many: then `preemptions` bounds how often a thread may lose its CPU where it need not.
 /// One test runs at a time.
 fn explore(preemptions: Option<usize>, execution: impl Fn() + Send + Sync + 'static) -> usize {
     EXECUTIONS.store(0, R);

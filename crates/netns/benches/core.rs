@@ -147,8 +147,8 @@ fn lookups(report: &mut Report) {
         registry.create(name.as_str()).expect("a new name");
     }
     // The mutex is for comparison: nobody else ever locks it. What that costs the look-ups is what the
-    // two CPUs cost each other, such as two threads of one core do. A removal interrupts every CPU
-    // once, whatever the size of the batch.
+    // two CPUs cost each other, such as two threads of one core do. A removal has one grace period,
+    // whatever the size of the batch.
     for (what, beside) in [
         ("alone", Beside::Nothing),
         ("beside a thread that locks a mutex of its own", Beside::Mutex),
