@@ -105,6 +105,8 @@ struct State {
     exiting: Option<Arc<dyn Entry>>,
     /// How many threads wait, and so will carry out what can be.
     waiting: usize,
+    /// A worker has been told, and has not come yet.
+    handed_over: bool,
     /// The namespace is being removed, with these subsystems.
     removed: Option<Weak<Layout>>,
     gone: bool,
@@ -126,6 +128,7 @@ impl TearDown {
             busy: false,
             exiting: None,
             waiting: 0,
+            handed_over: false,
             removed: None,
             gone: false,
         };
@@ -237,25 +240,33 @@ impl Namespace {
         if let Some(departure) = state.departures.get_mut(place) {
             departure.drained = Some(contents);
         }
-        let waited_for = state.waiting > 0;
-        drop(state);
-        if waited_for {
-            self.tear_down().changed.notify_all();
+        if state.waiting == 0 {
+            self.hand_over(&mut state);
         } else {
-            self.workers().push(Job::TearDown(self.clone()));
+            drop(state);
+            self.tear_down().changed.notify_all();
         }
     }
 
     /// Leaves what has drained to a worker, unless somebody is at it.
-    fn leave_to_worker(&self, state: &State) {
+    fn leave_to_worker(&self, state: &mut State) {
         if !state.busy && state.departures.front().is_some_and(|front| front.drained.is_some()) {
+            self.hand_over(state);
+        }
+    }
+
+    /// Tells a worker, unless one has been told already.
+    fn hand_over(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.handed_over, true) {
             self.workers().push(Job::TearDown(self.clone()));
         }
     }
 
     /// A worker's part.
     pub(crate) fn go_on_tearing_down(&self) {
-        drop(self.carry_out(self.tear_down().state.lock(), Deadline::Never));
+        let mut state = self.tear_down().state.lock();
+        state.handed_over = false;
+        drop(self.carry_out(state, Deadline::Never));
     }
 
     /// Carries out the departures that have drained, oldest first. With a deadline to meet, up to one
@@ -273,7 +284,7 @@ impl Namespace {
             let leaving = departure.leaving;
             if deadline != Deadline::Never && may_block(&contents, leaving) {
                 departure.drained = Some(contents);
-                self.workers().push(Job::TearDown(self.clone()));
+                self.hand_over(&mut state);
                 break;
             }
             state.busy = true;
@@ -367,7 +378,7 @@ impl Drop for Waiting {
         // Something may have drained since this thread last looked, and then it was not a worker that
         // was told.
         if state.waiting == 0 {
-            ns.leave_to_worker(&state);
+            ns.leave_to_worker(&mut state);
         }
     }
 }

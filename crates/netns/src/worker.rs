@@ -134,3 +134,59 @@ impl Workers {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::MOST_THREADS;
+    use crate::{Held, InitError, Registry, Subsystem, View};
+    use holm_lifetime::Deadline;
+    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Arc, Mutex};
+
+    /// Its `exit` says that it has begun, and waits for the lock.
+    struct Blocks {
+        begun: Sender<()>,
+        lock: Arc<Mutex<()>>,
+    }
+
+    impl Subsystem for Blocks {
+        type State = ();
+        const EXIT_MAY_BLOCK: bool = true;
+
+        fn name(&self) -> &str {
+            "blocks"
+        }
+
+        fn init(&self, _: &View<'_>, _: &mut Held<'_>) -> Result<(), InitError> {
+            Ok(())
+        }
+
+        fn exit(&self, _: &View<'_>, (): ()) {
+            self.begun.send(()).unwrap();
+            drop(self.lock.lock());
+        }
+    }
+
+    /// However often somebody waits with a deadline and goes away again. Every thread there may be is
+    /// busy, so that the job stays where it can be counted.
+    #[test]
+    fn tear_down_is_one_job() {
+        let registry = Registry::new().unwrap();
+        let (begun, begins) = channel();
+        let lock = Arc::new(Mutex::new(()));
+        registry.register(Blocks { begun, lock: lock.clone() }).unwrap();
+        let blocked = lock.lock().unwrap();
+        for n in 0..MOST_THREADS {
+            let ns = registry.create(&*format!("ns-{n}")).unwrap();
+            registry.remove([&ns], Deadline::now()).expect_err("its exit blocks");
+            begins.recv().unwrap();
+        }
+        let last = registry.create("last").unwrap();
+        registry.remove([&last], Deadline::now()).expect_err("nobody is there to do it");
+        last.wait_gone(Deadline::now()).expect_err("nobody is there to do it");
+        assert_eq!(last.workers().queue.lock().jobs.len(), 1);
+        drop(blocked);
+        last.wait_gone(Deadline::Never).unwrap();
+        registry.remove_all(Deadline::Never).unwrap();
+    }
+}
