@@ -10,11 +10,11 @@
 //! namespaces that are not listed yet, and those that drain.
 
 use crate::events::Callback;
-use crate::namespace::Namespace;
+use crate::namespace::{Common, Namespace};
 use crate::registry::Registry;
 use crate::subsystem::{Held, InitError, Subsystem, View, contain};
 use holm_lifetime::levels::{HeldLevels, Holding, Holds, Locked, MayTake, Nothing, NsRtnl, Rtnl};
-use holm_lifetime::sync::{Arc, Mutex};
+use holm_lifetime::sync::{Arc, Mutex, Weak};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
@@ -57,6 +57,9 @@ pub trait Source<N>: Send + Sync + 'static {
 }
 
 /// A chain. A handle; register a clone of it as a subsystem.
+///
+/// It belongs to the registry that it first had to do with, for as long as that is there: what
+/// happens in its namespaces is ordered by the locks of one registry.
 pub struct Chain<N>(Arc<Inner<N>>);
 
 struct Inner<N> {
@@ -66,6 +69,7 @@ struct Inner<N> {
 
 /// Changed only while `Rtnl` is held, so that whoever holds it can walk both.
 struct State<N> {
+    registry: Option<Weak<Common>>,
     members: BTreeMap<u64, Arc<Member<N>>>,
     notifiers: Vec<Arc<dyn Notifier<N>>>,
 }
@@ -83,6 +87,17 @@ pub struct Registered<N>(Arc<dyn Notifier<N>>);
 
 /// Why a notifier was not registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotifierError {
+    /// It is registered.
+    #[error("notifier {0} is registered already")]
+    Exists(String),
+    /// It refused what exists.
+    #[error(transparent)]
+    Refused(#[from] NotifierRefused),
+}
+
+/// What a notifier refused, of what exists when it is registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("notifier {notifier} was not registered: in namespace {ns} it refused what exists: {why}")]
 pub struct NotifierRefused {
     /// Whose refusal.
@@ -96,7 +111,7 @@ pub struct NotifierRefused {
 impl<N: Notice> Chain<N> {
     /// A chain without listeners. `name` is for messages.
     pub fn new(name: impl Into<String>) -> Self {
-        let state = State { members: BTreeMap::new(), notifiers: Vec::new() };
+        let state = State { registry: None, members: BTreeMap::new(), notifiers: Vec::new() };
         Self(Arc::new(Inner { name: name.into(), state: Mutex::new(state) }))
     }
 
@@ -104,19 +119,23 @@ impl<N: Notice> Chain<N> {
     ///
     /// # Errors
     ///
-    /// When it refuses something that exists, or what exists can't be told. Then it has heard the reverse of all it heard, and
-    /// hears no more.
+    /// When it is registered already; when it refuses something that exists, or what exists can't be
+    /// told: then it has heard the reverse of all it heard, and hears no more.
     ///
     /// # Panics
     ///
-    /// In a debug build, if the thread holds a lock level.
+    /// If the chain belongs to another registry. In a debug build, if the thread holds a lock level.
     pub fn register(
         &self,
         registry: &Registry,
         notifier: Arc<dyn Notifier<N>>,
-    ) -> Result<Registered<N>, NotifierRefused> {
+    ) -> Result<Registered<N>, NotifierError> {
+        self.assert_belongs_to(registry);
         let mut held = Locked::nothing();
         let mut rtnl = registry.rtnl(&mut held);
+        if self.0.state.lock().notifiers.iter().any(|other| is_same(other, &notifier)) {
+            return Err(NotifierError::Exists(notifier.name().to_owned()));
+        }
         let mut refused = None;
         self.walk(|member| {
             let mut guard = member.ns.lock(rtnl.token());
@@ -128,7 +147,7 @@ impl<N: Notice> Chain<N> {
         });
         if let Some(refused) = refused {
             self.retract(&notifier, rtnl.token());
-            return Err(refused);
+            return Err(refused.into());
         }
         self.0.state.lock().notifiers.push(notifier.clone());
         Ok(Registered(notifier))
@@ -139,12 +158,18 @@ impl<N: Notice> Chain<N> {
     ///
     /// # Panics
     ///
-    /// In a debug build, if the thread holds a lock level.
+    /// If the chain belongs to another registry. In a debug build, if the thread holds a lock level.
     pub fn unregister(&self, registry: &Registry, registered: Registered<N>) {
+        self.assert_belongs_to(registry);
         let mut held = Locked::nothing();
         let mut rtnl = registry.rtnl(&mut held);
-        self.0.state.lock().notifiers.retain(|other| !Arc::ptr_eq(other, &registered.0));
+        self.0.state.lock().notifiers.retain(|other| !is_same(other, &registered.0));
         self.retract(&registered.0, rtnl.token());
+    }
+
+    fn assert_belongs_to(&self, registry: &Registry) {
+        let belongs = self.0.state.lock().belongs_to(registry.common());
+        assert!(belongs, "chain {} belongs to another registry", self.0.name);
     }
 
     /// Takes a notifier out wherever it is published, and has it hear the reverse of what exists.
@@ -157,7 +182,7 @@ impl<N: Notice> Chain<N> {
             let mut guard = member.ns.lock(held);
             let mut published = member.published.lock();
             let before = published.len();
-            published.retain(|other| !Arc::ptr_eq(other, notifier));
+            published.retain(|other| !is_same(other, notifier));
             let was_published = published.len() != before;
             drop(published);
             if was_published {
@@ -188,6 +213,24 @@ impl<N: Notice> Chain<N> {
             next = Bound::Excluded(id);
         }
     }
+}
+
+impl<N> State<N> {
+    /// Whether the chain belongs to this registry; one that belongs to none does from now on.
+    fn belongs_to(&mut self, registry: &Arc<Common>) -> bool {
+        match self.registry.as_ref().and_then(Weak::upgrade) {
+            Some(own) => Arc::ptr_eq(&own, registry),
+            None => {
+                self.registry = Some(Arc::downgrade(registry));
+                true
+            }
+        }
+    }
+}
+
+/// Whether they are one object. What `Arc::ptr_eq` compares beside the address may differ.
+fn is_same<N>(one: &Arc<dyn Notifier<N>>, other: &Arc<dyn Notifier<N>>) -> bool {
+    std::ptr::addr_eq(&raw const **one, &raw const **other)
 }
 
 impl<N: Notice> Member<N> {
@@ -271,6 +314,9 @@ impl<N: Notice> Subsystem for Chain<N> {
         let ns = ns.namespace();
         let _rtnl = ns.rtnl(held);
         let mut state = self.0.state.lock();
+        if !state.belongs_to(ns.common()) {
+            return Err(InitError(format!("chain {} belongs to another registry", self.0.name)));
+        }
         let member = Arc::new(Member {
             ns: ns.clone(),
             published: Mutex::new(state.notifiers.clone()),

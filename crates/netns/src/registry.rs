@@ -199,6 +199,10 @@ impl Registry {
         self.0.list.for_each(held, f);
     }
 
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        &self.0.common
+    }
+
     /// Creates a namespace. When this returns it can be entered.
     ///
     /// # Errors

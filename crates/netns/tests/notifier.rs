@@ -7,7 +7,8 @@ use common::heard;
 use holm_lifetime::Deadline;
 use holm_lifetime::levels::Locked;
 use holm_netns::notifier::{
-    Chain, Member, Notice, Notifier, NotifierRefused, NsHeld, Refusal, Registered, Source,
+    Chain, Member, Notice, Notifier, NotifierError, NotifierRefused, NsHeld, Refusal, Registered,
+    Source,
 };
 use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
 use std::sync::{Arc, Mutex};
@@ -142,7 +143,10 @@ fn listen(
     chain: &Chain<Port>,
     listener: &Arc<Listener>,
 ) -> Result<Registered<Port>, NotifierRefused> {
-    chain.register(registry, listener.clone())
+    chain.register(registry, listener.clone()).map_err(|error| match error {
+        NotifierError::Refused(refused) => refused,
+        other => panic!("{other}"),
+    })
 }
 
 /// Two namespaces: `a` with ports 1 and 2, `b` with 3 and 4.
@@ -231,6 +235,43 @@ fn unregistered_notifier_hears_the_reverse_and_no_more() {
     assert!(one.log().is_empty());
     assert_eq!(two.log(), ["b Up(6)", "c Up(7)"], "the other one is not concerned");
     assert_eq!(Arc::strong_count(&one), 1, "somebody keeps it");
+}
+
+#[test]
+fn notifier_is_registered_once_at_a_time() {
+    let (registry, chain, [a, _]) = with_ports();
+    let listener = Arc::new(Listener::default());
+    let registered = listen(&registry, &chain, &listener).unwrap();
+    listener.log();
+    let again = chain.register(&registry, listener.clone()).expect_err("registered");
+    assert_eq!(again, NotifierError::Exists("listener".into()));
+    up(&a, 5);
+    assert_eq!(listener.log(), ["a Up(5)"], "once, and nothing was replayed");
+    chain.unregister(&registry, registered);
+    listener.log();
+    let _registered = listen(&registry, &chain, &listener).unwrap();
+    assert_eq!(listener.log().len(), 5);
+}
+
+#[test]
+fn chain_belongs_to_one_registry() {
+    let (own, chain, [a, _]) = with_ports();
+    let other = Registry::new().unwrap();
+    other.create("c").unwrap();
+    let refused = other.register(chain.clone()).expect_err("of another registry");
+    assert!(refused.to_string().contains("belongs to another registry"), "{refused}");
+
+    let listener = Arc::new(Listener::default());
+    let register = || drop(chain.register(&other, listener.clone()));
+    let why = std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).unwrap_err();
+    assert_eq!(
+        why.downcast_ref::<String>().map(String::as_str),
+        Some("chain ports chain belongs to another registry")
+    );
+    up(&a, 5);
+    assert!(listener.log().is_empty());
+    let _registered = listen(&own, &chain, &listener).unwrap();
+    assert_eq!(listener.log().len(), 5);
 }
 
 #[test]
