@@ -16,9 +16,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// For reads and writes of up to 1 MiB.
+    /// For reads and writes of up to 1 MiB. A long reply is sent before the next is made, while it is
+    /// in the CPU's caches.
     fn default() -> Self {
-        Self { record: (1 << 20) + (1 << 16), unsent: 2 << 20 }
+        Self { record: (1 << 20) + (1 << 16), unsent: 256 << 10 }
     }
 }
 
@@ -29,7 +30,8 @@ impl Default for Limits {
 /// *In:* [`space`](Self::space), [`received`](Self::received). *Serve:* [`serve`](Self::serve),
 /// until it says [`Step::Receive`]. *Out:* [`unsent`](Self::unsent), [`sent`](Self::sent), and
 /// [`payload_sent`](Self::payload_sent) where a payload comes from elsewhere. *At any time:*
-/// [`reply`](Self::reply), for a call that was put off; [`reclaim`](Self::reclaim) when idle.
+/// [`reply`](Self::reply), for a call that was put off; [`reclaim`](Self::reclaim) when idle, or
+/// [`Buffers`](crate::Buffers) around every turn.
 ///
 /// ```
 /// # use holm_sunrpc::{Connection, Limits, Programs, Step};
@@ -57,10 +59,10 @@ impl Default for Limits {
 /// ```
 #[derive(Debug)]
 pub struct Connection {
-    incoming: Receiver,
-    outgoing: Encoder,
+    pub(crate) incoming: Receiver,
+    pub(crate) outgoing: Encoder,
     /// How much of `outgoing` was sent.
-    sent: usize,
+    pub(crate) sent: usize,
     payload: Option<u32>,
     served: u64,
     limits: Limits,
@@ -130,6 +132,7 @@ impl Connection {
         context: &mut C,
         budget: usize,
     ) -> Result<Step, Broken> {
+        self.forget_sent();
         for _ in 0..budget {
             if let Some(step) = self.must_send() {
                 return Ok(step);
@@ -159,6 +162,7 @@ impl Connection {
         if self.payload.is_some() {
             return Err(PayloadDue);
         }
+        self.forget_sent();
         if let Served::Payload(len) = reply(&mut self.outgoing, Framing::Stream, xid, results) {
             self.payload = Some(len);
         }
@@ -173,9 +177,8 @@ impl Connection {
     /// The first `count` bytes of [`unsent`](Self::unsent) were sent.
     pub fn sent(&mut self, count: usize) {
         self.sent = self.sent.saturating_add(count).min(self.outgoing.len());
-        // Moves no more than was sent, so that it does not matter how small the pieces are.
-        if self.sent > self.outgoing.len() / 2 {
-            self.outgoing.consume(self.sent);
+        if self.sent == self.outgoing.len() {
+            self.outgoing.clear();
             self.sent = 0;
         }
     }
@@ -183,6 +186,12 @@ impl Connection {
     /// The payload and its padding were sent, behind all that was unsent.
     pub const fn payload_sent(&mut self) {
         self.payload = None;
+    }
+
+    /// Whether [`serve`](Self::serve) would do anything: a call has arrived whole, or the stream does
+    /// not make records.
+    pub fn is_ready(&self) -> bool {
+        self.incoming.is_ready()
     }
 
     /// Whether nothing waits here: no byte of a call, and none of a reply.
@@ -204,6 +213,15 @@ impl Connection {
     pub fn reclaim(&mut self) {
         self.incoming.reclaim();
         self.outgoing.shrink_to(0);
+    }
+
+    /// Before more is appended. Moves no more than was sent, so that it does not matter how small the
+    /// pieces are.
+    fn forget_sent(&mut self) {
+        if self.sent > self.outgoing.len() / 2 {
+            self.outgoing.consume(self.sent);
+            self.sent = 0;
+        }
     }
 
     fn must_send(&self) -> Option<Step> {

@@ -6,6 +6,7 @@
 //! - [`Connection`]: one stream. Lends the space to receive into, serves what is complete, up to
 //!   a number of calls, and holds the replies until they are sent. One receive and one send are
 //!   enough for all that is ready.
+//! - [`Buffers`]: memory that connections take turns with, where one thread serves many.
 //! - [`Programs`]: what is served. Takes a call apart, refuses it as the RFC says, or hands it to
 //!   its [`Program`]. For a datagram it is all that is needed.
 //! - [`record`]: record marking (section 11): the stream cut into messages, without a copy unless
@@ -70,6 +71,7 @@
 )]
 
 pub mod auth;
+mod buffers;
 #[cfg(feature = "client")]
 pub mod client;
 mod connection;
@@ -81,6 +83,7 @@ pub mod record;
 pub mod server;
 
 pub use auth::{AuthStatus, AuthSys, Credential};
+pub use buffers::Buffers;
 #[cfg(feature = "client")]
 pub use client::Client;
 pub use connection::{Broken, Connection, Limits, PayloadDue, Step};

@@ -103,6 +103,31 @@ impl Receiver {
         self.fragments == 0 && self.next == self.end
     }
 
+    /// Whether [`next_record`](Self::next_record) would do anything: a whole record has arrived, or a
+    /// fragment of one, or what makes no sense.
+    pub fn is_ready(&self) -> bool {
+        let arrived = self.end - self.next;
+        let (missing, arrived) = match self.state {
+            State::Fragment { left, .. } => (left, arrived),
+            State::Failed(_) => return true,
+            State::Mark => {
+                let mark = self.bytes.get(self.next..self.end).and_then(<[u8]>::first_chunk);
+                let Some(mark) = mark else { return false };
+                let (_, len) = parse_mark(*mark);
+                if len > self.max_record {
+                    return true;
+                }
+                (len, arrived - MARK)
+            }
+        };
+        missing <= arrived
+    }
+
+    /// Bytes of memory that it may have at most.
+    pub const fn largest(&self) -> usize {
+        self.max_record.saturating_add(FIRST)
+    }
+
     /// Bytes that it holds, of records that have not been taken.
     pub const fn buffered(&self) -> usize {
         let assembled = if self.fragments == 0 { 0 } else { self.filled - self.start };
@@ -212,8 +237,7 @@ impl Receiver {
         }
         // Nearly full of what has arrived: that justifies more.
         if self.bytes.len() - self.end < (self.bytes.len() / 4).max(1) {
-            let largest = self.max_record.saturating_add(FIRST);
-            let len = self.bytes.len().saturating_mul(2).max(FIRST).min(largest);
+            let len = self.bytes.len().saturating_mul(2).max(FIRST).min(self.largest());
             if len > self.bytes.len() {
                 self.bytes.resize(len, 0);
             }

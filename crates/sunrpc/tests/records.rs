@@ -178,7 +178,11 @@ proptest! {
                 arrived += now.len() - left.len();
                 // Sometimes more than one receive before it is looked at.
                 if left.len() == now.len() || *step % 2 == 0 {
-                    got.extend(records(&mut receiver));
+                    let ready = receiver.is_ready();
+                    let new = records(&mut receiver);
+                    prop_assert!(ready || new.is_empty(), "it has said that there is nothing");
+                    prop_assert!(!receiver.is_ready(), "it has said that there is more");
+                    got.extend(new);
                 }
                 now = left;
                 prop_assert!(receiver.capacity() <= 8192.max(3 * arrived));

@@ -3,7 +3,7 @@
 use super::accepted::Member;
 use super::limits::Place;
 use super::{Peer, ServerLimits, Service, Transport};
-use crate::{Broken, Connection, Step};
+use crate::{Broken, Buffers, Connection, Step};
 use holm_lifetime::sync::atomic::Ordering;
 use holm_lifetime::sync::{Arc, Mutex};
 use holm_pool::{Interest, Next, Source, Turn};
@@ -60,9 +60,22 @@ impl<T: Transport, S: Service> Served<T, S> {
             Sent::Full => return Next::Idle,
             Sent::Ended => return Next::Done,
         }
+        let mut buffers = turn.scratch::<Buffers>();
+        buffers.lend(connection);
+        let next = self.serve_and_receive(turn, connection, done);
+        buffers.take_back(connection);
+        next
+    }
+
+    fn serve_and_receive(
+        &self,
+        turn: &Turn<'_>,
+        connection: &mut Connection,
+        done: &mut Done,
+    ) -> Next {
         let mut all_received = false;
         loop {
-            if !connection.incoming().is_idle() {
+            if connection.is_ready() {
                 if turn.left() == 0 {
                     return Next::More;
                 }
@@ -171,9 +184,6 @@ impl<T: Transport, S: Service> Source for Served<T, S> {
         state.active |= done.received > 0;
         if next != Next::Idle {
             return next;
-        }
-        if state.connection.is_idle() && state.connection.incoming().capacity() > self.limits.kept {
-            state.connection.reclaim();
         }
         self.ask(turn, &mut state)
     }

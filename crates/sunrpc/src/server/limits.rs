@@ -14,8 +14,6 @@ pub struct ServerLimits {
     pub connections: usize,
     /// A connection on which nothing was received for this long is closed, within twice the time.
     pub idle: Duration,
-    /// Memory that a connection keeps while it is idle, of receiving.
-    pub kept: usize,
 }
 
 impl Default for ServerLimits {
@@ -24,7 +22,6 @@ impl Default for ServerLimits {
             connection: Limits::default(),
             connections: 1024,
             idle: Duration::from_secs(15 * 60),
-            kept: 16 << 10,
         }
     }
 }
