@@ -70,8 +70,8 @@
 //!
 //! # Calls that block
 //!
-//! What touches a file is called within [`Turn::may_block`]. A watchdog notices a worker that sits
-//! in one such call: another takes its place, so that as many as configured are always free, and the
+//! What touches a file is called within [`Turn::may_block`]. A watchdog notices a worker that waits
+//! in one such call, rather than for a CPU: another takes its place, so that as many as configured are always free, and the
 //! namespace counts as slow. A second group of workers, bounded in all and for each namespace, serves
 //! those that are slow; their work waits in their own lists. A namespace in which nothing was stuck for a while is fast
 //! again. [`NsPool::spawn`] has a job run under the same rules.
@@ -97,6 +97,7 @@ mod lists;
 mod poller;
 mod pool;
 mod report;
+mod running;
 mod slots;
 mod source;
 mod staff;

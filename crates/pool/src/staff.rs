@@ -7,7 +7,8 @@
 //! once, whether it comes back in the same moment or in a year.
 
 use crate::lists::Key;
-use holm_lifetime::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::running::{is_runnable, own_thread};
+use holm_lifetime::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use holm_lifetime::sync::{Arc, Condvar, Mutex, thread};
 use std::collections::BTreeMap;
 use std::io;
@@ -87,8 +88,12 @@ pub(crate) struct Desk {
     pub(crate) in_second: AtomicBool,
     /// Taken off the count of the first group. Written under the lock.
     declared: AtomicBool,
+    /// Which thread it is.
+    thread: AtomicU32,
     /// The number the watchdog saw last; only it touches this.
     seen: AtomicU64,
+    /// At how many looks it was in that call and did not wait for anything but a CPU.
+    seen_runnable: AtomicU32,
     /// The number of the last call it counted as stuck.
     counted: AtomicU64,
 }
@@ -186,6 +191,10 @@ impl Staff {
             let number = desk.number.load(Ordering::Acquire);
             let before = desk.seen.swap(number, Ordering::Relaxed);
             if number % 2 == 0 || number != before {
+                desk.seen_runnable.store(0, Ordering::Relaxed);
+                continue;
+            }
+            if desk.may_be_left_alone() {
                 continue;
             }
             let key = Key::from_raw(desk.key.load(Ordering::Relaxed));
@@ -334,9 +343,27 @@ impl Desk {
             turns: AtomicU64::new(0),
             in_second: AtomicBool::new(role == Role::Second),
             declared: AtomicBool::new(false),
+            thread: AtomicU32::new(0),
             seen: AtomicU64::new(0),
+            seen_runnable: AtomicU32::new(0),
             counted: AtomicU64::new(0),
         }
+    }
+
+    /// Called by the worker itself, first.
+    pub(crate) fn sit_down(&self) {
+        self.thread.store(own_thread(), Ordering::Relaxed);
+    }
+
+    /// Whether it sits in a call but only for want of a CPU: another worker would want one, too. A
+    /// call that keeps a CPU busy for long is another matter.
+    fn may_be_left_alone(&self) -> bool {
+        let looks = self.seen_runnable.load(Ordering::Relaxed);
+        let alone = looks < PATIENCE && is_runnable(self.thread.load(Ordering::Relaxed));
+        if alone {
+            self.seen_runnable.store(looks + 1, Ordering::Relaxed);
+        }
+        alone
     }
 
     /// Whether the worker was taken off the count: looked at after a turn. It may be seen late.
@@ -352,6 +379,9 @@ impl Desk {
         self.declared.load(Ordering::SeqCst)
     }
 }
+
+/// So many looks more are granted to a call that does not wait for anything but a CPU.
+const PATIENCE: u32 = 10;
 
 /// Joins threads, save the one that calls.
 fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {

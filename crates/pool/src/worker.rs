@@ -42,6 +42,7 @@ enum By {
 impl Worker<'_> {
     /// The life of a worker, which begins in `role`.
     pub(crate) fn live(shared: &Arc<Shared>, desk: Arc<Desk>, mut role: Role) {
+        desk.sit_down();
         let shelf = Shelf::default();
         let noted = Vec::new();
         let mut worker = Worker { shared, desk, shelf, turns_since_poll: 0, charge: None, noted };
