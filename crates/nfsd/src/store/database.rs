@@ -80,7 +80,7 @@ impl PathDatabase {
         };
         let open = || lock(path).map_err(|source| failed("open")(source.into()));
         match Self::load(&open()?, syncing, false) {
-            Err(redb::Error::Corrupted(_)) => {}
+            Err(error) if is_damage(&error) => {}
             loaded => return loaded.map_err(failed("load")),
         }
         // What the library still holds of the old file is nobody's any more.
@@ -207,6 +207,17 @@ impl PathDatabase {
             Ok(transaction.commit()?)
         };
         write().map_err(into_io)
+    }
+}
+
+/// Whether the file is there and makes no sense: after a crash of the machine it may hold anything.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        }
+        redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo => false,
+        _ => true,
     }
 }
 
@@ -344,6 +355,22 @@ mod tests {
         ) {
             decode(&bytes);
         }
+    }
+
+    #[test]
+    fn a_file_that_lost_its_content_or_its_end_is_replaced() {
+        let folder = std::env::temp_dir().join(format!("holm-database-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("paths.redb");
+        drop(PathDatabase::open(&path, Syncing::WhenAsked).unwrap());
+        let whole = fs::read(&path).unwrap();
+        let zeros = vec![0; whole.len()];
+        for damaged in [&zeros[..], &whole[..whole.len() / 2], &whole[..100], b"?"] {
+            fs::write(&path, damaged).unwrap();
+            assert!(PathDatabase::open(&path, Syncing::WhenAsked).unwrap().was_recreated());
+            assert!(!PathDatabase::open(&path, Syncing::WhenAsked).unwrap().was_recreated());
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
