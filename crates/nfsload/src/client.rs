@@ -198,6 +198,16 @@ impl Client {
         results.fixed(length).map_err(Error::truncated(&operation))
     }
 
+    /// A call of which only the status matters.
+    pub(crate) fn call_once(
+        &mut self,
+        operation: &str,
+        procedure: u32,
+        arguments: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Error> {
+        self.call(operation, procedure, arguments).map(drop)
+    }
+
     /// Calls, checks the status, and gives what follows it.
     fn call(
         &mut self,

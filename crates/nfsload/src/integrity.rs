@@ -4,6 +4,7 @@ use crate::client::{Client, Handle, first_xid};
 use crate::driver::{At, Done, Driver, Next, Random, Reply};
 use crate::engine::{self, Measurement, Plan};
 use crate::journal::{self, Event, Journal, Model, Promise, Shape};
+use crate::names::{Directories, State};
 use crate::nfs::{self, ReadHead, Written};
 use crate::pattern::{Damage, Found, MAX_GENERATION, Pattern};
 use crate::xdr::{Encode, padding};
@@ -30,7 +31,7 @@ impl Default for Integrity {
 }
 
 /// What a server was found to have.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Verdict {
     /// What was measured while writing, if it was.
     pub run: Option<Measurement>,
@@ -38,7 +39,10 @@ pub struct Verdict {
     pub blocks: u64,
     /// What is missing or wrong, in words.
     pub damage: Vec<String>,
-    /// How many blocks that is; `damage` has at most [`MAX_DAMAGE`] of them.
+    /// Names, and the state that each was found in, unless it was in several.
+    #[serde(skip)]
+    pub(crate) names: Vec<(usize, State)>,
+    /// How many blocks and names that is; `damage` has at most [`MAX_DAMAGE`] of them.
     pub damaged: u64,
 }
 
@@ -70,7 +74,7 @@ impl Integrity {
         let gone = |error: &String| error.starts_with("connection") || error.starts_with("rpc");
         if measurement.errors.keys().any(gone) {
             let run = Some(measurement);
-            return Ok(Verdict { run, blocks: 0, damage: Vec::new(), damaged: 0 });
+            return Ok(Verdict { run, ..Verdict::default() });
         }
         let mut verdict = read_back(target, &writer.model, Promise::Acknowledged)?;
         verdict.run = Some(measurement);
@@ -83,12 +87,12 @@ pub fn check(target: &Target, journal: &Path, promise: Promise) -> Result<Verdic
     read_back(target, &journal::read(journal)?, promise)
 }
 
-fn read_back(target: &Target, model: &Model, promise: Promise) -> Result<Verdict, Error> {
+pub fn read_back(target: &Target, model: &Model, promise: Promise) -> Result<Verdict, Error> {
     let shape = model.shape;
     let pattern = Pattern::new(shape.key);
     let root = Client::mount(target)?;
     let mut client = Client::nfs(target)?;
-    let mut verdict = Verdict { run: None, blocks: 0, damage: Vec::new(), damaged: 0 };
+    let mut verdict = Verdict::default();
     let directory = client.lookup(&root, &directory_name(&shape))?;
     for file in 0..shape.files {
         let found = match &directory {
@@ -121,10 +125,43 @@ fn read_back(target: &Target, model: &Model, promise: Promise) -> Result<Verdict
             }
         }
     }
+    if let Some((directory, _)) = directory
+        && shape.names > 0
+    {
+        verdict.look_at_names(&mut client, &directory, model)?;
+    }
     Ok(verdict)
 }
 
 impl Verdict {
+    fn look_at_names(
+        &mut self,
+        client: &mut Client,
+        directory: &[u8],
+        model: &Model,
+    ) -> Result<(), Error> {
+        let directories = Directories::find(client, directory)?;
+        for name in 0..model.shape.names {
+            let found = directories.look(client, name)?;
+            if let &[state] = &found[..] {
+                self.names.push((name, state));
+                if model.expected_name(name).any(|expected| expected == state) {
+                    continue;
+                }
+            }
+            let text = |states: &mut dyn Iterator<Item = State>| {
+                states.map(|state| state.to_string()).collect::<Vec<_>>().join(" or ")
+            };
+            let expected = text(&mut model.expected_name(name));
+            self.damaged += 1;
+            self.describe(format!(
+                "name {name} is {}, expected {expected}",
+                text(&mut found.into_iter()).replace(" or ", " and ")
+            ));
+        }
+        Ok(())
+    }
+
     fn describe(&mut self, damage: String) {
         if self.damage.len() < MAX_DAMAGE {
             self.damage.push(damage);
@@ -133,7 +170,7 @@ impl Verdict {
 }
 
 /// What is wrong with a block, also when it is too short.
-fn judge(
+pub fn judge(
     pattern: &Pattern,
     shape: &Shape,
     file: usize,
@@ -154,11 +191,11 @@ fn judge(
     })
 }
 
-fn directory_name(shape: &Shape) -> String {
+pub fn directory_name(shape: &Shape) -> String {
     format!("integrity-{:016x}", shape.key)
 }
 
-fn file_name(file: usize) -> String {
+pub fn file_name(file: usize) -> String {
     format!("file-{file:06}")
 }
 
@@ -190,7 +227,7 @@ impl Writer {
     ) -> Result<Self, Error> {
         let key = u64::from(first_xid()) << 32 | u64::from(first_xid());
         let &Integrity { files, blocks, block } = options;
-        let shape = Shape { key, files, blocks, block };
+        let shape = Shape { key, files, blocks, block, names: 0 };
         if !shape.is_possible() || files < plan.connections {
             return Err(Error::Invalid(format!(
                 "{files} files of {blocks} blocks of {block} bytes for {} connections",
@@ -253,7 +290,7 @@ impl Writer {
 }
 
 /// Every block is of generation 0, durably.
-fn make_files(client: &mut Client, root: &[u8], shape: &Shape) -> Result<(), Error> {
+pub fn make_files(client: &mut Client, root: &[u8], shape: &Shape) -> Result<(), Error> {
     let directory = client.directory(root, &directory_name(shape))?;
     let pattern = Pattern::new(shape.key);
     let mut data = vec![0; shape.block as usize];

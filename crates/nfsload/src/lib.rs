@@ -16,6 +16,8 @@
 //! - [`LimitServer`] answers without touching a file: the most that a user-space server can reach.
 //! - [`Integrity`] writes, reads and verifies. With a journal, [`check`] tells after a crash which
 //!   acknowledged bytes are missing.
+//! - [`Witness`]: clients that write down what was acknowledged, directory operations too, while
+//!   their server is killed under them, and go on after it.
 //! - [`Churn`], [`start_up`] and [`Neighbours`]: clients that come and go, the time to the first
 //!   answer, and what a quiet client notices of a flooding one.
 //!
@@ -40,6 +42,7 @@ mod figures;
 mod integrity;
 mod journal;
 mod limit;
+mod names;
 mod neighbours;
 mod nfs;
 mod outgoing;
@@ -49,6 +52,7 @@ mod process;
 mod record;
 mod rpc;
 mod target;
+mod witness;
 mod workload;
 mod xdr;
 
@@ -69,5 +73,6 @@ pub use self::{
     record::Latency,
     rpc::Refusal,
     target::Target,
+    witness::{Loss, Testimony, Witness, WitnessOptions},
     workload::{Load, Workload},
 };

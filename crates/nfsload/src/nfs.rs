@@ -17,6 +17,8 @@ pub const WRITE: u32 = 7;
 pub const CREATE: u32 = 8;
 pub const MKDIR: u32 = 9;
 pub const REMOVE: u32 = 12;
+pub const RMDIR: u32 = 13;
+pub const RENAME: u32 = 14;
 pub const READDIRPLUS: u32 = 17;
 pub const FSINFO: u32 = 19;
 pub const COMMIT: u32 = 21;
@@ -47,6 +49,8 @@ pub fn procedure_name(procedure: u32) -> &'static str {
         CREATE => "CREATE",
         MKDIR => "MKDIR",
         REMOVE => "REMOVE",
+        RMDIR => "RMDIR",
+        RENAME => "RENAME",
         READDIRPLUS => "READDIRPLUS",
         FSINFO => "FSINFO",
         COMMIT => "COMMIT",
