@@ -27,6 +27,9 @@ enum Task {
     Soak(soak::Arguments),
     /// Try every decoder on input that is searched for, a minute each
     Fuzz(fuzz::Arguments),
+    /// Run a command whose flushes do nothing (for `soak crash`)
+    #[command(hide = true)]
+    Unflushed(soak::Unflushed),
     Guest(Box<guest::Command>),
 }
 
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Bench(arguments) => bench::run(&arguments)?,
         Task::Soak(arguments) => soak::run(&arguments)?,
         Task::Fuzz(arguments) => fuzz::run(&arguments)?,
+        Task::Unflushed(arguments) => soak::run_unflushed(&arguments)?,
         Task::Guest(command) => return guest::run(*command),
     }
     Ok(ExitCode::SUCCESS)

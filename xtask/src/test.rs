@@ -23,6 +23,8 @@ enum Kind {
     Loom,
     /// Thousands of schedules of large ones
     Shuttle,
+    /// Crashes, and what is left after them
+    Soak,
     /// Every decoder, and everything behind it, on input that is searched for
     Fuzz,
 }
@@ -36,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let start = Instant::now();
         match kind {
             Kind::Unit => run_command(cargo(["test", "--workspace", "--locked"]))?,
+            Kind::Soak => crate::soak::run_some()?,
             Kind::Fuzz => crate::fuzz::run_all()?,
             Kind::Loom => checked("loom", "holm-lifetime", "loom")?,
             Kind::Shuttle => {

@@ -1,8 +1,13 @@
-//! `cargo xtask soak`.
+//! `cargo xtask soak`: everything at random, and then a look at what is left.
+
+mod crash;
+mod unflushed;
 
 use crate::cargo::{cargo, run as run_command};
 use anyhow::Result;
 use clap::Subcommand;
+
+pub use unflushed::{Unflushed, run as run_unflushed};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -20,10 +25,12 @@ enum What {
     },
     /// Linux in guests works in what it mounted, and goes on while the server is killed
     Clients,
+    /// The server's machine loses its power under clients that write down what was acknowledged
+    Crash(crash::Arguments),
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    match arguments.what {
+    match &arguments.what {
         What::Core { seconds } => {
             let seconds = seconds.to_string();
             run_command(cargo(tests("holm-netns", "soak", &["--seconds", &seconds])))
@@ -32,7 +39,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let which = ["linux::", "--ignored", "--nocapture", "--test-threads=1"];
             run_command(cargo(tests("holm", "program", &which)))
         }
+        What::Crash(arguments) => crash::run(arguments),
     }
+}
+
+/// A little of those that are quick, as part of the tests.
+pub fn run_some() -> Result<()> {
+    crash::run_some()
 }
 
 /// A test of a package, optimised and with the assertions on.
