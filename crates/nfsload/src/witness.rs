@@ -324,8 +324,14 @@ impl<'a> Worker<'a> {
                 }
                 known.note_now(Event::Committing { file })?;
             }
-            let handle = self.handle(file);
-            let verifier = self.call(|client, _, _| client.commit(&handle))?;
+            let (handle, witness) = (self.handle(file), self.witness);
+            let verifier = self.call(|client, _, again| {
+                if again {
+                    // A restart of the server ended the first one.
+                    witness.known().note_now(Event::Committing { file })?;
+                }
+                client.commit(&handle)
+            })?;
             self.note("COMMIT", Event::Committed { file, verifier })?;
             let lost = self.witness.known().model.to_rewrite(file);
             self.witness.known().testimony.rewritten += lost.len() as u64;

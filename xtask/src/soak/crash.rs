@@ -7,12 +7,13 @@
 //!
 //! As a control, the same with a server whose flushes do nothing: that has to lose something.
 
-use crate::cargo::{cargo, root, run as run_command};
+use super::server::{built, free_port};
+use crate::cargo::{root, run as run_command};
 use anyhow::{Context, Result, bail, ensure};
 use holm_guest::{CachedDisk, Disk, Guest, Network};
 use holm_nfsload::{Loss, Promise, Target, Verdict, Witness, WitnessOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -137,9 +138,7 @@ struct Machine {
 
 impl Machine {
     fn new(release: bool) -> Result<Self> {
-        let profile = if release { "release" } else { "dev" };
-        run_command(cargo(["build", "--quiet", "--locked", "-p", "holm", "--profile", profile]))?;
-        let built = root().join("target").join(if release { "release" } else { "debug" });
+        let program = built(release)?;
         let folder = tempfile::tempdir().context("make a temporary folder")?;
         // A guest has little memory, and what it is given lies there.
         let stripped = |name: &str, from: PathBuf| {
@@ -148,10 +147,9 @@ impl Machine {
             strip.arg("-o").arg(&to).arg(from);
             run_command(strip).map(|()| to)
         };
-        let server = stripped("holm", built.join("holm"))?;
+        let server = stripped("holm", program)?;
         stripped("xtask", std::env::current_exe().context("find this program")?)?;
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-        let port = free.context("find a free port")?.port();
+        let port = free_port()?;
         Ok(Self { server, port, folder })
     }
 

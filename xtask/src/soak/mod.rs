@@ -1,6 +1,8 @@
 //! `cargo xtask soak`: everything at random, and then a look at what is left.
 
 mod crash;
+mod kill;
+mod server;
 mod unflushed;
 
 use crate::cargo::{cargo, run as run_command};
@@ -27,6 +29,8 @@ enum What {
     Clients,
     /// The server's machine loses its power under clients that write down what was acknowledged
     Crash(crash::Arguments),
+    /// The server is killed, and its clients go on
+    Kill(kill::Arguments),
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -40,11 +44,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             run_command(cargo(tests("holm", "program", &which)))
         }
         What::Crash(arguments) => crash::run(arguments),
+        What::Kill(arguments) => kill::run(arguments),
     }
 }
 
 /// A little of those that are quick, as part of the tests.
 pub fn run_some() -> Result<()> {
+    kill::run_some()?;
     crash::run_some()
 }
 
