@@ -71,7 +71,7 @@ fn round_trip(world: &World, server: &Server, served: &Path, client: Client) {
     for directory in [&source, &back] {
         fs::create_dir(directory).unwrap();
     }
-    make_tree(&source, is_root() && client != Client::OfOrdinaryUser);
+    make_tree(&source);
     let user = if client == Client::User { "&uid=1001&gid=1001" } else { "" };
     let run = |what: &str, directory: &Path| {
         let url = format!("{}{user}", server.url(""));
@@ -99,7 +99,7 @@ fn build(world: &World) -> PathBuf {
 }
 
 /// Everything that a tree can have without being an administrator's.
-fn make_tree(directory: &Path, by_root: bool) {
+fn make_tree(directory: &Path) {
     let mut state = 1u32;
     let mut noise = |length: usize| -> Vec<u8> {
         let next = |_| {
@@ -111,11 +111,8 @@ fn make_tree(directory: &Path, by_root: bool) {
     for size in [0, 1, 3, 4096, 4097, 1_000_000, 1 << 20, (5 << 20) + 3] {
         fs::write(directory.join(size.to_string()), noise(size)).unwrap();
     }
-    // What its owner may not write by its mode is for a server that is root.
-    let [readonly, shut] = if by_root { [0o444, 0o400] } else { [0o644, 0o600] };
-    for (name, mode) in
-        [("private", 0o600), ("readonly", readonly), ("set", 0o6755), ("shut", shut)]
-    {
+    let modes = [("private", 0o600), ("readonly", 0o444), ("set", 0o6755), ("shut", 0o400)];
+    for (name, mode) in modes {
         fs::write(directory.join(name), name).unwrap();
         fs::set_permissions(directory.join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
