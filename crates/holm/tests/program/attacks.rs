@@ -197,6 +197,12 @@ fn what_was_moved_out_is_gone_until_it_comes_back() {
         let (here, there) = (world.served().join("dir"), world.folder().join("moved"));
         fs::rename(&here, &there).unwrap();
         let before = tree(&there);
+        // What is kept open is looked for again within a second.
+        for handle in [&dir, &deep, &inside] {
+            while rpc.getattr(handle) != Err(Error::Stale) {}
+            while rpc.read(handle, 0, 1) != Err(Error::Stale) {}
+            while rpc.list(handle, 0, [0; 8]).err() != Some(Error::Stale) {}
+        }
         for handle in [&dir, &deep, &inside] {
             refuses(&mut rpc, handle, &root, &[Error::Stale]);
         }
@@ -455,7 +461,7 @@ fn prepared(world: World) -> World {
 }
 
 /// None of the procedures does anything with the handle.
-fn refuses(rpc: &mut Rpc, handle: &[u8], good: &[u8], errors: &[Error]) {
+pub fn refuses(rpc: &mut Rpc, handle: &[u8], good: &[u8], errors: &[Error]) {
     for call in calls::with_handle(handle, good) {
         let status = rpc.status(&call);
         let known = errors.iter().any(|error| *error as u32 == status);
