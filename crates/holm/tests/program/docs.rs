@@ -15,7 +15,8 @@ fn every_test_that_is_named_is_there() {
     let mut count = 0;
     for ((package, file), test) in named.filter(|(_, test)| *test != "test") {
         let crate_ = root.join("crates").join(package);
-        let places = ["tests/it", "tests/program", "tests", "src", "src/nfs3"].map(|folder| crate_.join(folder));
+        let places = ["tests/it", "tests/program", "tests", "src", "src/nfs3"]
+            .map(|folder| crate_.join(folder));
         let is_there = places.iter().any(|folder| {
             let source = fs::read_to_string(folder.join(format!("{file}.rs"))).unwrap_or_default();
             source.contains(&format!("fn {test}("))

@@ -8,4 +8,7 @@ mod libnfs;
 mod linux;
 mod rpc;
 mod serve;
+mod strangers;
+mod stuck;
+mod wedge;
 mod world;

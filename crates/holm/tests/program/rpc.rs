@@ -3,7 +3,7 @@
 use crate::calls::{fh, mode, place};
 use holm_nfs_proto::{mount, nfs3};
 use holm_sunrpc::auth::{AuthSys, Groups};
-use holm_sunrpc::client::{Client, Procedure};
+use holm_sunrpc::client::{CallError, Client, Procedure};
 use holm_xdr::{Decode, Opaque};
 use nfs3::{Call, Error};
 use std::net::TcpStream;
@@ -36,6 +36,22 @@ impl Rpc {
         let (program, version) = (nfs3::PROGRAM, nfs3::VERSION);
         let number = call.procedure().number();
         self.0.call(Procedure { program, version, number }, call).unwrap()
+    }
+
+    /// Sends a call, and leaves its reply to [`end`](Self::end).
+    pub fn begin(&mut self, call: &Call<'_>) {
+        let (program, version) = (nfs3::PROGRAM, nfs3::VERSION);
+        let number = call.procedure().number();
+        self.0.send(Procedure { program, version, number }, call).unwrap();
+    }
+
+    /// What the next result begins with; nothing, if the server ends the connection instead.
+    pub fn end(&mut self) -> Option<u32> {
+        match self.0.receive() {
+            Ok(reply) => Some(reply.outcome.unwrap().u32().unwrap()),
+            Err(CallError::Closed | CallError::Io(_)) => None,
+            Err(other) => panic!("{other}"),
+        }
     }
 
     /// What the result begins with: 0 is success.

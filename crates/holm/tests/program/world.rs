@@ -178,6 +178,22 @@ pub fn skip_unless_root() -> bool {
     !is_root()
 }
 
+/// Runs a test in a process of its own, whose mounts nobody else sees and which end with it.
+pub fn in_mounts_of_its_own(test: &str, work: impl FnOnce()) {
+    const OWN: &str = "HOLM_MOUNTS_OF_ITS_OWN";
+    if std::env::var_os(OWN).is_some() {
+        return work();
+    }
+    if skip_unless_root() {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(OWN, "1");
+    let status = command.status().unwrap();
+    assert!(status.success(), "{test}: {status}");
+}
+
 pub fn succeeds(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
