@@ -87,7 +87,7 @@ impl Server {
                 tenant.leaving.retain(|export| !export.closed.is_closed());
                 for export in tenant.exports.extract_if(.., goes) {
                     let path = export.path().to_owned();
-                    let leaving = export.leave();
+                    let leaving = export.leave(&tenant.ns);
                     changed.leaving.push(leaving.clone());
                     tenant.leaving.push(leaving);
                     say(Happened::ExportRemoved { path });

@@ -55,6 +55,7 @@ use crate::state::StateDir;
 use events::Speaker;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
+use holm_nfsd::cache::{Caches, Object};
 use holm_nfsd::identity::Privileges;
 use holm_pool::{Pool, Report};
 use listeners::Programmes;
@@ -63,7 +64,8 @@ use owners::Owners;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tenants::Tenants;
+use std::time::Duration;
+use tenants::{LeavingExport, Tenants};
 
 /// How a server is to be.
 #[derive(Clone, Debug)]
@@ -268,8 +270,8 @@ impl Server {
         let del_export = vec![path.to_owned()];
         let del = Alteration { name: ns.into(), del_export, ..Alteration::default() };
         let changed = self.change(vec![Change::Alter(del)]).map_err(first)?;
-        for export in changed.leaving {
-            if export.closed.wait(wait) {
+        for export in &changed.leaving {
+            if self.close_export(export, wait) {
                 continue;
             }
             let held = match self.tenants().live.get(ns) {
@@ -283,6 +285,21 @@ impl Server {
             return Err(Error::StillHeld { message, held });
         }
         Ok(())
+    }
+
+    /// Waits until nobody uses an export that is served no longer, and then closes its files; whether
+    /// that was before the deadline. If not, they are closed when they have not been used for a while.
+    fn close_export(&self, export: &LeavingExport, deadline: Deadline) -> bool {
+        let is_closed = export.closed.wait(deadline);
+        if is_closed
+            && let Some(inside) = export.ns.enter()
+            && let Some(cache) = inside.get::<Caches<Object>>()
+        {
+            let desk = self.operations.desk();
+            let _noted = desk.begin_own(export.ns.id().id, "closing an export", &export.path);
+            cache.forget_export(export.id);
+        }
+        is_closed
     }
 
     // ---- listeners ----
@@ -342,13 +359,19 @@ impl Server {
 
     // ---- all at once ----
 
-    /// Carries out many changes, all of them or none. It does not wait for what goes.
+    /// Carries out many changes, all of them or none. It does not wait for namespaces that go, and
+    /// for exports only as long as a call takes that does not hang.
     ///
     /// # Errors
     ///
     /// All that is wrong with them; then nothing has changed.
     pub fn apply(&self, changes: Vec<Change>) -> Result<(), Vec<Error>> {
-        self.change(changes).map(drop)
+        let changed = self.change(changes)?;
+        let deadline = Deadline::after(SHORT);
+        for export in &changed.leaving {
+            self.close_export(export, deadline);
+        }
+        Ok(())
     }
 
     // ---- what happens ----
@@ -407,6 +430,9 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server").field("state", &self.state).finish_non_exhaustive()
     }
 }
+
+/// Longer than calls take that do not hang.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Of one change there is one error.
 fn first(errors: Vec<Error>) -> Error {

@@ -45,6 +45,7 @@ pub(super) struct KnownExport {
 /// An export on its way out.
 #[derive(Clone, Debug)]
 pub(super) struct LeavingExport {
+    pub(super) ns: Namespace,
     pub(super) id: u32,
     pub(super) path: String,
     pub(super) closed: Closed,
@@ -62,8 +63,13 @@ impl KnownExport {
         &self.view.spec.path
     }
 
-    pub(super) fn leave(self) -> LeavingExport {
-        LeavingExport { id: self.id, path: self.view.spec.path, closed: self.closed }
+    pub(super) fn leave(self, ns: &Namespace) -> LeavingExport {
+        LeavingExport {
+            ns: ns.clone(),
+            id: self.id,
+            path: self.view.spec.path,
+            closed: self.closed,
+        }
     }
 }
 

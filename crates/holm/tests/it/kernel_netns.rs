@@ -219,6 +219,7 @@ struct World {
     ns: Namespace,
     watcher: Watcher,
     outside: Container,
+    _keeper: holm::caches::Keeper,
 }
 
 /// What listens inside a container.
@@ -233,11 +234,13 @@ impl World {
     fn new() -> Self {
         let pool = Pool::start(Config { workers: 2, ..Config::default() }).unwrap();
         let registry = Registry::new().unwrap();
+        let (caches, keeper) = holm::caches::start().unwrap();
         registry.register(pool.subsystem()).unwrap();
+        registry.register(caches).unwrap();
         registry.register(Nfs).unwrap();
         let ns = tenant(&registry, "blue");
         let watcher = Watcher::start().unwrap();
-        Self { pool, registry, ns, watcher, outside: Container::start() }
+        Self { pool, registry, ns, watcher, outside: Container::start(), _keeper: keeper }
     }
 
     fn listen_in(&self, netns: &NetnsRef) -> Inside {
