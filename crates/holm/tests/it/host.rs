@@ -1,6 +1,6 @@
 //! What systemd and rpcbind are told, and what systemd is told to do. As root.
 
-use crate::container::install;
+use crate::container::{Container, NULL_REPLY, Place, install};
 use crate::rpcbind::Rpcbind;
 use crate::world::World;
 use holm::privileges::Needs;
@@ -71,6 +71,39 @@ fn systemd_takes_the_unit() {
     assert!(!said.contains("holm.service"), "{said}");
 }
 
+/// It gives up what it does not need, and what is left lets it into containers of others, found by
+/// their processes and by paths.
+#[test]
+fn what_holm_keeps_lets_it_into_containers() {
+    let world = World::new();
+    let (mut by_process, mut by_path) = (Container::start(), Container::start());
+    let place = Place::new(&by_path);
+    let config = configuration(&world, "127.0.0.1:0", "");
+    let text = fs::read_to_string(&config).unwrap();
+    let more = format!(
+        "listen = [{{ addr = \"127.0.0.1:111\", netns = {} }}, {{ addr = \"127.0.0.1:111\", netns = {:?} }}, ",
+        by_process.pid(),
+        place.path()
+    );
+    fs::write(&config, text.replace("listen = [", &more)).unwrap();
+    let mut command = Command::new(HOLM);
+    command.args(["serve", "--config"]).arg(config).arg("--state-dir").arg(world.state());
+    let mut holm = Running::ready(command, &world);
+    assert_eq!(by_process.ask(111), NULL_REPLY);
+    assert_eq!(by_path.ask(111), NULL_REPLY);
+    let status = fs::read_to_string(format!("/proc/{}/status", holm.0.id())).unwrap();
+    let all = fs::read_to_string("/proc/self/status").unwrap();
+    let permitted = |status: &str| {
+        let field = status.lines().find_map(|line| line.strip_prefix("CapPrm:")).unwrap();
+        u64::from_str_radix(field.trim(), 16).unwrap()
+    };
+    // CAP_SYS_ADMIN; and not CAP_SYS_MODULE, which we have.
+    assert_eq!((permitted(&status) >> 21 & 1, permitted(&status) >> 16 & 1), (1, 0), "{status}");
+    assert_eq!(permitted(&all) >> 16 & 1, 1);
+    holm.signal("-TERM");
+    assert!(holm.0.wait().unwrap().success());
+}
+
 /// Also by the next run when it was killed.
 #[test]
 fn rpcbind_is_told_and_told_of_the_end() {
@@ -79,12 +112,7 @@ fn rpcbind_is_told_and_told_of_the_end() {
         let config = configuration(&world, address, "rpcbind = true\n");
         let mut command = rpcbind.beside(HOLM);
         command.args(["serve", "--config"]).arg(config).arg("--state-dir").arg(world.state());
-        let socket = world.folder.path().join("notify");
-        let _ = fs::remove_file(&socket);
-        let systemd = UnixDatagram::bind(&socket).unwrap();
-        let holm = Running(command.env("NOTIFY_SOCKET", &socket).spawn().unwrap());
-        systemd.recv(&mut [0; 64]).unwrap();
-        holm
+        Running::ready(command, &world)
     };
     let at = |port: &str| {
         ["100003 3 tcp", "100005 3 tcp", "100005 3 udp"]
@@ -120,6 +148,20 @@ const HOLM: &str = env!("CARGO_BIN_EXE_holm");
 struct Running(Child);
 
 impl Running {
+    /// Once it serves.
+    fn ready(mut command: Command, world: &World) -> Self {
+        let socket = world.folder.path().join("notify");
+        let _ = fs::remove_file(&socket);
+        let systemd = UnixDatagram::bind(&socket).unwrap();
+        // If it fails, nobody has the other end.
+        systemd.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        let mut holm = Self(command.env("NOTIFY_SOCKET", &socket).spawn().unwrap());
+        while systemd.recv(&mut [0; 64]).is_err() {
+            assert!(holm.0.try_wait().unwrap().is_none(), "did not start");
+        }
+        holm
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
