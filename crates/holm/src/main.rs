@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::Serve(arguments) => {
+            holm_lifetime::prepare();
             log::begin();
             serve::run(&arguments)
         }

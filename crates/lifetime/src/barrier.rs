@@ -20,6 +20,15 @@ pub(crate) use native::{heavy, in_reach, init, light, may_strike, out_of_reach};
 #[cfg(shuttle)]
 pub(crate) use none::{heavy, in_reach, init, light, may_strike, out_of_reach};
 
+/// Does what the first use of a gate or of a grace period would do once for the process.
+///
+/// To be called before the process starts threads: the kernel registers a process for
+/// `membarrier(2)` at once while it has one thread, and otherwise after an RCU grace period, which is
+/// milliseconds on an idle machine and more on a busy one.
+pub fn prepare() {
+    init();
+}
+
 #[cfg(not(any(loom, shuttle)))]
 mod native {
     use crate::lane::Lane;

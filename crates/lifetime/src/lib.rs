@@ -68,6 +68,7 @@ mod vault;
 #[cfg(loom)]
 #[doc(hidden)]
 pub use barrier::Reach;
+pub use barrier::prepare;
 pub use gate::{Gate, Pass};
 pub use holders::{Held, Holder};
 pub use owner::{Owner, Ref, Retired, StillHeld, WeakRef};
