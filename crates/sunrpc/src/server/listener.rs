@@ -7,6 +7,7 @@ use super::transport::Tcp;
 use super::{Counted, ServerLimits, Service, Transport};
 use holm_lifetime::sync::Arc;
 use holm_pool::{AddError, Next, NsPool, PoolSubsystem, Source, Turn};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,14 +26,19 @@ pub fn listen<S: Service>(
     counted: Arc<Counted>,
 ) -> io::Result<ListenerHandle> {
     listener.set_nonblocking(true)?;
+    // Replies are small and awaited. What is accepted inherits it, without a call for each.
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    let local = listener.local_addr()?;
     let accepted = Arc::new(Accepted::new(limits));
-    let source = Listener { listener, service, counted, accepted: accepted.clone() };
+    let source = Listener { listener, local, service, counted, accepted: accepted.clone() };
     let handle = pool.add(Arc::new(source)).map_err(into_io)?;
     Ok(ListenerHandle::new(handle, accepted))
 }
 
 struct Listener<S> {
     listener: TcpListener,
+    /// Where it listens: one address, or all.
+    local: SocketAddr,
     service: Arc<S>,
     counted: Arc<Counted>,
     accepted: Arc<Accepted>,
@@ -48,12 +54,13 @@ impl<S: Service> Source for Listener<S> {
 
     fn run(&self, turn: &Turn<'_>) -> Next {
         while turn.left() > 0 {
-            match self.listener.accept() {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match acceptfrom_with(&self.listener, flags) {
                 Ok((stream, peer)) => {
                     turn.charge(1);
-                    self.accept(turn, stream, peer);
+                    self.accept(turn, stream.into(), peer);
                 }
-                Err(error) => match error.kind() {
+                Err(error) => match io::Error::from(error).kind() {
                     ErrorKind::WouldBlock => return Next::Idle,
                     // What a connection died of that was never served: accept(2).
                     ErrorKind::Interrupted
@@ -76,12 +83,17 @@ impl<S: Service> Source for Listener<S> {
 
 impl<S: Service> Listener<S> {
     /// Serves a connection from now on, or drops it.
-    fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: SocketAddr) {
+    fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: Option<SocketAddrAny>) {
         let limits = self.accepted.limits();
         let Some(place) = Place::take(&self.counted, limits.connections) else { return };
-        // Replies are small and awaited. An error says that the peer has gone.
-        let prepared = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
-        let Ok(local) = prepared.and_then(|()| stream.local_addr()) else { return };
+        let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { return };
+        let local = if self.local.ip().is_unspecified() {
+            // An error says that the peer has gone.
+            let Ok(local) = stream.local_addr() else { return };
+            local
+        } else {
+            self.local
+        };
         let transport = Tcp { stream, peer, local };
         let Some(member) = self.accepted.admit() else { return transport.abort() };
         let key = member.key();
