@@ -295,6 +295,8 @@ impl Builder {
             // Tests of the processor's features and clocks, which nobody needs here.
             "cryptomgr.notests".into(),
             "tsc=reliable".into(),
+            // Nor is one whether the timer ticks: an emulated one does not while the host is busy.
+            "no_timer_check".into(),
             format!("nfs.nfs4_unique_id={name}"),
         ];
         words.extend(self.kernel_parameters.iter().cloned());
