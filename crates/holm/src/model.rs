@@ -153,7 +153,7 @@ pub struct LimitsSpec {
     /// Seconds without a call after which a connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u32>,
-    /// Files that are kept open between calls.
+    /// Files and directories that are kept open between calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
 }

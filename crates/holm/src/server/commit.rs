@@ -5,10 +5,11 @@ use super::listeners::Listener;
 use super::prepare::{Altered, Coming, Prepared, served};
 use super::tenants::{KnownExport, Tenant, Tenants};
 use super::{Error, Server};
-use crate::model::Happened;
+use crate::model::{Happened, LimitsSpec};
 use crate::state;
 use holm_lifetime::Deadline;
 use holm_netns::Inside;
+use holm_nfsd::cache::{Caches, Object};
 use holm_nfsd::export::ExportTable;
 use holm_pool::{NsPool, PoolSubsystem};
 
@@ -99,8 +100,10 @@ impl Server {
             }
         }
         if let Some(limits) = change.limits {
-            let of_sockets = limits.or(&self.limits).of_sockets();
+            let effective = limits.or(&self.limits);
+            let of_sockets = effective.of_sockets();
             tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
+            limit_files(&inside, &effective);
             tenant.limits = limits;
             say(Happened::LimitsChanged);
         }
@@ -202,7 +205,9 @@ impl<'s> Started<'s> {
             version: 0,
         });
         let Some(tenant) = self.created.last_mut() else { return Ok(()) };
-        let limits = tenant.limits.or(&self.server.limits).of_sockets();
+        let limits = tenant.limits.or(&self.server.limits);
+        limit_files(&inside, &limits);
+        let limits = limits.of_sockets();
         let addresses = sockets.iter().flat_map(|sockets| sockets.listening());
         service.set_listening(addresses.collect());
         for sockets in sockets {
@@ -251,6 +256,12 @@ impl Drop for Started<'_> {
         if let Err(error) = self.server.state.change(&undo) {
             tracing::error!("a change that failed is still in the state directory: {error:#}");
         }
+    }
+}
+
+fn limit_files(inside: &Inside, limits: &LimitsSpec) {
+    if let Some(cache) = inside.get::<Caches<Object>>() {
+        cache.set_limit(limits.open_files.map(|files| files as usize));
     }
 }
 

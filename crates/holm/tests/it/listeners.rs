@@ -2,6 +2,7 @@
 
 use crate::world::{Nfs, World, address, anywhere, stop};
 use holm::model::{ErrorCode, Happened, LimitsSpec, ListenSpec};
+use holm_nfsd::cache::{Caches, Object};
 
 #[test]
 fn listeners_come_and_go_with_their_connections() {
@@ -58,5 +59,33 @@ fn limits_are_changed_while_it_is_served() {
     assert_eq!(error.to_string(), "namespace blue: limits.connections: 0 is not from 1 to 1048576");
     server.set_limits("blue", LimitsSpec::default()).unwrap();
     assert!(Nfs::connect(at).getattr(&root).is_ok());
+    stop(server);
+}
+
+#[test]
+fn files_are_kept_open_up_to_the_limit() {
+    let world = World::new();
+    let server = world.server();
+    let mut spec = world.spec("blue");
+    spec.limits.open_files = Some(16);
+    let mut client = Nfs::connect(address(&server.add_namespace(spec).unwrap()));
+    let root = client.mount("/").unwrap();
+    let ns = server.registry().find("blue").unwrap();
+    let most_open = |client: &mut Nfs| {
+        let mut most = 0;
+        for n in 0..100 {
+            let file = client.create(&root, &format!("{n}")).unwrap();
+            client.getattr(&file).unwrap();
+            let inside = ns.enter().unwrap();
+            let cache = inside.get::<Caches<Object>>().unwrap();
+            most = most.max(cache.statistics().open);
+        }
+        most
+    };
+    let most = most_open(&mut client);
+    assert!((4..=16).contains(&most), "{most}");
+    server.set_limits("blue", LimitsSpec::default()).unwrap();
+    let most = most_open(&mut client);
+    assert!(most > 16, "{most}");
     stop(server);
 }

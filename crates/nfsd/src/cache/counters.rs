@@ -30,7 +30,7 @@ impl Limits {
 /// A count with a limit, and marks at which making room begins and ends.
 #[derive(Debug)]
 pub(super) struct Level {
-    limit: usize,
+    limit: AtomicUsize,
     open: AtomicUsize,
     /// Of those, files on a dispose list.
     leaving: AtomicUsize,
@@ -38,7 +38,13 @@ pub(super) struct Level {
 
 impl Level {
     pub(super) fn new(limit: usize) -> Self {
+        let limit = AtomicUsize::new(limit);
         Self { limit, open: AtomicUsize::new(0), leaving: AtomicUsize::new(0) }
+    }
+
+    /// What is too much now goes when room is made next.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     pub(super) fn open(&self) -> usize {
@@ -46,14 +52,15 @@ impl Level {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.open() >= self.limit
+        self.open() >= self.limit.load(Ordering::Relaxed)
     }
 
     /// How many files should leave, beside those that do.
     pub(super) fn excess(&self) -> usize {
         let staying = self.open().saturating_sub(self.leaving.load(Ordering::Relaxed));
-        let high = self.limit.saturating_sub(self.limit / 8 + 1);
-        let low = high.min(self.limit - self.limit / 4);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let high = limit.saturating_sub(limit / 8 + 1);
+        let low = high.min(limit - limit / 4);
         if staying > high { staying - low } else { 0 }
     }
 

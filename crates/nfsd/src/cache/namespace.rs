@@ -132,6 +132,12 @@ impl<F: File> Cache<F> {
         self.verifier.change();
     }
 
+    /// Keeps so many files open here from now on; none: as many as any namespace may.
+    pub fn set_limit(&self, files: Option<usize>) {
+        let most = self.shared.limits.per_namespace;
+        self.level.set_limit(files.map_or(most, |files| files.min(most)));
+    }
+
     /// What has happened so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
