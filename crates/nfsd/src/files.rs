@@ -67,6 +67,23 @@ impl<'s> Files<'s> {
         Ok((Held::Cached(node), attributes))
     }
 
+    /// The object alone. It may have been removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Volume::open`].
+    pub(crate) fn only_node(
+        &self,
+        caller: &Caller<'_>,
+        volume: &Volume,
+        handle: &FileHandle,
+    ) -> Result<HeldNode<'s>> {
+        match self.cache {
+            Some(cache) => Ok(Held::Cached(cache.open_node(caller, volume, handle)?)),
+            None => Ok(Held::Own(volume.open(caller, handle.node())?.0)),
+        }
+    }
+
     /// The same, if it is in the cache: by whoever the thread is.
     pub(crate) fn known_node(
         &self,

@@ -143,6 +143,11 @@ impl Key {
         Self { volume: volume.number(), ..self }
     }
 
+    /// Whether the file is open for writing: so long nobody can run it as a program.
+    pub(super) fn is_for_writing(&self) -> bool {
+        matches!(self.purpose, Purpose::Access(Access::Write | Access::ReadWrite, _))
+    }
+
     /// Whether what it is the key of can be watched.
     pub(super) fn can_be_watched(&self) -> bool {
         self.purpose != Purpose::Node

@@ -91,7 +91,7 @@ pub(in crate::cache) struct Shared<F: File> {
 }
 
 /// So many rounds of the [collector](Caches::collect) a file stays that nobody uses; one that is not
-/// watched, half as many.
+/// watched, or is open for writing, half as many.
 pub const IDLE_ROUNDS: u32 = 4;
 /// After so many it is opened anew, used or not.
 pub const OLD_ROUNDS: u32 = 60;

@@ -327,12 +327,15 @@ impl<F: File> Table<F> {
     }
 
     /// Unhashes what is on the LRU and not in use, and has not been used in the last `idle` rounds
-    /// (half of it, if it is not watched); and what was opened `old` rounds ago, used or not.
+    /// (half of it, if it is not watched or open for writing); and what was opened `old` rounds ago,
+    /// used or not.
     pub(super) fn take_aged(&self, round: u32, idle: u32, old: u32, into: &mut Vec<Held<F>>) {
         for shard in &self.0 {
             for slot in shard.lock().slots.values_mut() {
-                let idle = if matches!(slot.watch, Watch::Watched(_)) { idle } else { idle / 2 };
+                let is_watched = matches!(slot.watch, Watch::Watched(_));
                 into.extend(slot.entries.extract_if(.., |entry| {
+                    let long = is_watched && !entry.key.is_for_writing();
+                    let idle = if long { idle } else { idle / 2 };
                     entry.kind == Kind::Cached
                         && (round.wrapping_sub(entry.born) >= old
                             || (is_idle(entry) && entry.unused_for(round) >= idle))

@@ -91,7 +91,7 @@ fn serve<B: Blocking>(
         Nfs::Null => None,
         Nfs::GetAttr(args) => on.known_object(
             &args.object,
-            |known, out| known.getattr(out),
+            Some(|known: &Known<'_>, out: &mut Encoder| known.getattr(out)),
             |request, out| request.getattr(out),
         ),
         Nfs::SetAttr(args) => on.object(&args.object, |request, out| request.setattr(args, out)),
@@ -100,7 +100,7 @@ fn serve<B: Blocking>(
         Nfs::ReadLink(args) => on.object(&args.symlink, |request, out| request.readlink(out)),
         Nfs::Read(args) => on.known_object(
             &args.file,
-            |known, out| known.read(args, out),
+            Some(|known: &Known<'_>, out: &mut Encoder| known.read(args, out)),
             |request, out| request.read(args, out),
         ),
         Nfs::Write(args) => on.object(&args.file, |request, out| request.write(args, out)),
@@ -138,28 +138,30 @@ impl<B: Blocking> On<'_, '_, B> {
         sent: &[u8],
         work: impl FnOnce(&Request<'_>, &mut Encoder) -> Done<F>,
     ) -> Option<Status> {
-        self.known_object(sent, |_, _| None, work)
+        self.known_object(sent, None::<fn(&Known<'_>, &mut Encoder) -> Option<()>>, work)
     }
 
     /// The same, where `known` can often do without being the caller: if the object is open already.
     fn known_object<F: Default + Encode>(
         &mut self,
         sent: &[u8],
-        known: impl FnOnce(&Known<'_>, &mut Encoder) -> Option<()>,
+        known: Option<impl FnOnce(&Known<'_>, &mut Encoder) -> Option<()>>,
         work: impl FnOnce(&Request<'_>, &mut Encoder) -> Done<F>,
     ) -> Option<Status> {
         let Self { scope, call, name, out } = self;
         let start = out.len();
         let attended = scope.attended;
         let done = attended.admit(sent).map_err(Failure::from).and_then(|(handle, export)| {
-            let done = scope.run_as_anybody(name, export, &handle, &call.credential, |who| {
-                known(&Known { attended, export, handle, who }, out)
-            });
-            if done.is_some() {
-                return Ok(());
+            let who = scope.who(export, &call.credential);
+            if let Some(known) = known {
+                let request = Known { attended, export, handle, who: &who };
+                let answer = || known(&request, out);
+                if scope.run_as_anybody(name, export, &handle, answer).is_some() {
+                    return Ok(());
+                }
+                out.truncate(start);
             }
-            out.truncate(start);
-            scope.run(name, export, Some(&handle), &call.credential, |caller: &Caller<'_>| {
+            scope.run_as(name, export, Some(&handle), &who, |caller: &Caller<'_>| {
                 work(&Request { attended, export, handle, caller }, out)
             })?
         });

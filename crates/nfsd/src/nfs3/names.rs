@@ -104,7 +104,8 @@ impl Request<'_> {
         let (node, attributes) = self.open()?;
         let only_file =
             || LinkWcc { file_attributes: Some(self.wire(&attributes)), ..LinkWcc::default() };
-        let dir = self.around(self.open_other(&args.link).detail(only_file)?);
+        let dir = self.open_other(&args.link).and_then(|dir| self.around(dir));
+        let dir = dir.detail(only_file)?;
         let wcc = || LinkWcc { file_attributes: self.post(&node), link_dir_wcc: dir.wcc() };
         let linked = Component::parse(&args.link.name)
             .and_then(Component::to_create)
@@ -179,7 +180,7 @@ impl Request<'_> {
     }
 
     fn other_directory(&self, place: &DirOpArgs<'_>, first: &Around<'_>) -> Result<Around<'_>> {
-        Ok(self.around_another(self.open_other(place)?, first))
+        self.around_another(self.open_other(place)?, first)
     }
 
     /// Opens the second directory of a call, which has to be of the same export.
@@ -188,7 +189,7 @@ impl Request<'_> {
         if export.id() != self.export.id() {
             return Err(Status::XDev);
         }
-        self.files().node(self.caller, self.volume(), &handle).map(|(node, _)| node)
+        self.files().only_node(self.caller, self.volume(), &handle)
     }
 }
 

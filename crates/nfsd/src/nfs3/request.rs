@@ -88,16 +88,30 @@ impl Request<'_> {
 
     /// Opens the object in order to change it, or what is in it.
     pub(super) fn begin(&self) -> Result<Around<'_>> {
-        let (node, _) = self.open()?;
-        Ok(self.around(node))
+        let files = self.files();
+        let around = self.around(files.only_node(self.caller, self.volume(), &self.handle)?);
+        if matches!(around, Err(Status::Stale)) {
+            // Removed. We keep it from being gone.
+            files.changed(&self.handle);
+        }
+        around
     }
 
     /// Looks at an object before it is changed.
-    pub(super) fn around<'r>(&'r self, node: HeldNode<'r>) -> Around<'r> {
+    ///
+    /// # Errors
+    ///
+    /// If it was removed, or the file system does not say.
+    pub(super) fn around<'r>(&'r self, node: HeldNode<'r>) -> Result<Around<'r>> {
         let change = Some(self.export.stripes().change(node.inode()));
         // After the change has begun: before, it could have been changed by another.
-        let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
-        Around { request: self, node, before, change }
+        self.before(node, change)
+    }
+
+    fn before<'r>(&'r self, node: HeldNode<'r>, change: Option<Change<'r>>) -> Result<Around<'r>> {
+        let before = node.attributes()?;
+        let before = Some(self.wire(&before));
+        Ok(Around { request: self, node, before, change })
     }
 
     /// As [`around`](Self::around), for a second object of one call that shares a stripe with the
@@ -106,12 +120,11 @@ impl Request<'_> {
         &'r self,
         node: HeldNode<'r>,
         first: &Around<'_>,
-    ) -> Around<'r> {
+    ) -> Result<Around<'r>> {
         if !self.export.stripes().is_same(node.inode(), first.node.inode()) {
             return self.around(node);
         }
-        let before = node.attributes().ok().map(|attributes| self.wire(&attributes));
-        Around { request: self, node, before, change: None }
+        self.before(node, None)
     }
 
     /// Something that may have flushed a file failed: writes of others may have been lost with it,

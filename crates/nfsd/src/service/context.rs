@@ -248,33 +248,49 @@ impl<B: Blocking> Scope<'_, B> {
         credential: &Credential<'_>,
         work: impl FnOnce(&Caller<'_>) -> T,
     ) -> Result<T> {
-        let caller = squashed(export, credential);
-        let operation = Operation { procedure, export, object, peer: &self.attended.peer };
-        self.blocking.may_block(&operation, || self.session.run_as(&caller, work))
+        let caller = self.who(export, credential);
+        self.run_as(procedure, export, object, &caller, work)
     }
 
-    /// Runs `work`, for which it does not matter who the thread is: on objects that are open. It is
-    /// told who the caller is.
+    /// The same for a caller of whom it is [known who it is](Self::who).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub(crate) fn run_as<T>(
+        &mut self,
+        procedure: &'static str,
+        export: &Export,
+        object: Option<&FileHandle>,
+        caller: &Credentials,
+        work: impl FnOnce(&Caller<'_>) -> T,
+    ) -> Result<T> {
+        let operation = Operation { procedure, export, object, peer: &self.attended.peer };
+        self.blocking.may_block(&operation, || self.session.run_as(caller, work))
+    }
+
+    /// Runs `work`, for which it does not matter who the thread is: on objects that are open.
+    #[track_caller]
     pub(crate) fn run_as_anybody<T>(
         &mut self,
         procedure: &'static str,
         export: &Export,
         object: &FileHandle,
-        credential: &Credential<'_>,
-        work: impl FnOnce(&Credentials) -> T,
+        work: impl FnOnce() -> T,
     ) -> T {
-        let caller = self.session.effective(&squashed(export, credential));
         let object = Some(object);
         let operation = Operation { procedure, export, object, peer: &self.attended.peer };
-        self.blocking.may_block(&operation, || work(&caller))
+        self.blocking.may_block(&operation, work)
     }
-}
 
-/// Who the caller is on an export.
-fn squashed(export: &Export, credential: &Credential<'_>) -> Credentials {
-    let squash = &export.options().squash;
-    match credential {
-        Credential::None => squash.anonymous(),
-        Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
+    /// Who the caller is on an export.
+    pub(crate) fn who(&self, export: &Export, credential: &Credential<'_>) -> Credentials {
+        let squash = &export.options().squash;
+        let caller = match credential {
+            Credential::None => squash.anonymous(),
+            Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
+        };
+        self.session.effective(&caller)
     }
 }

@@ -159,59 +159,69 @@ fn a_file_stays_open_until_it_is_old() {
 
 #[test]
 fn after_removal_the_file_system_can_be_unmounted_at_once() {
-    on_each_disk(|disk| {
-        for file in 0..20 {
-            new_file(&disk, &format!("{file}"), 0o666);
-        }
-        for round in 0..20 {
-            let tenant = Tenant::new(&disk.export(), watching(), Limits::files(15));
-            let handles: Vec<_> = (0..20).map(|file| tenant.handle(&format!("{file}"))).collect();
-            let going = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let (ready, started) = mpsc::channel();
-                for user in 0..2 {
-                    let (ready, tenant, handles, going) =
-                        (ready.clone(), &tenant, &handles, &going);
-                    scope.spawn(move || {
-                        let privileges = Privileges::detect().unwrap();
-                        let mut session = Session::begin(&privileges).unwrap();
-                        let who = Credentials::new(1001 + user, 1001, &[]);
-                        for at in 0.. {
-                            let Some(within) = Within::enter(&tenant.ns) else { return };
-                            let handle = &handles[at % handles.len()];
-                            let volume = &tenant.volume;
-                            let opened = session.run_as(&who, |caller| {
-                                let file =
-                                    within.open_file(caller, volume, handle, Access::ReadWrite)?;
-                                let data = [IoSlice::new(b"data")];
-                                let (written, _) = file.write(|file| {
-                                    file.write_at(caller, &data, 0, Stability::Unstable)
+    alone("cache::after_removal_the_file_system_can_be_unmounted_at_once", || {
+        on_each_disk(|disk| {
+            for file in 0..20 {
+                new_file(&disk, &format!("{file}"), 0o666);
+            }
+            for round in 0..20 {
+                let tenant = Tenant::new(&disk.export(), watching(), Limits::files(15));
+                let handles: Vec<_> =
+                    (0..20).map(|file| tenant.handle(&format!("{file}"))).collect();
+                let going = AtomicBool::new(false);
+                std::thread::scope(|scope| {
+                    let (ready, started) = mpsc::channel();
+                    for user in 0..2 {
+                        let (ready, tenant, handles, going) =
+                            (ready.clone(), &tenant, &handles, &going);
+                        scope.spawn(move || {
+                            let privileges = Privileges::detect().unwrap();
+                            let mut session = Session::begin(&privileges).unwrap();
+                            let who = Credentials::new(1001 + user, 1001, &[]);
+                            for at in 0.. {
+                                let Some(within) = Within::enter(&tenant.ns) else { return };
+                                let handle = &handles[at % handles.len()];
+                                let volume = &tenant.volume;
+                                let opened = session.run_as(&who, |caller| {
+                                    let file = within.open_file(
+                                        caller,
+                                        volume,
+                                        handle,
+                                        Access::ReadWrite,
+                                    )?;
+                                    let data = [IoSlice::new(b"data")];
+                                    let (written, _) = file.write(|file| {
+                                        file.write_at(caller, &data, 0, Stability::Unstable)
+                                    });
+                                    written.map(drop)
                                 });
-                                written.map(drop)
-                            });
-                            match opened.unwrap() {
-                                Err(Status::Jukebox) => {
-                                    assert!(going.load(Ordering::SeqCst), "nobody has removed it");
+                                match opened.unwrap() {
+                                    Err(Status::Jukebox) => {
+                                        assert!(
+                                            going.load(Ordering::SeqCst),
+                                            "nobody has removed it"
+                                        );
+                                    }
+                                    other => other.unwrap(),
                                 }
-                                other => other.unwrap(),
+                                if at == 40 {
+                                    ready.send(()).unwrap();
+                                }
                             }
-                            if at == 40 {
-                                ready.send(()).unwrap();
-                            }
-                        }
-                    });
-                }
-                for _ in 0..2 {
-                    started.recv().unwrap();
-                }
-                tenant.caches.collect();
-                going.store(true, Ordering::SeqCst);
-                tenant.registry.remove([&tenant.ns], Deadline::Never).unwrap();
-                assert_eq!(descriptors_below(&disk.export()), 1, "the export's root, {round}");
-            });
-            assert_eq!(tenant.caches.open_files(), 0);
-        }
-        run("umount", &[disk.mount_point().to_str().unwrap()]);
+                        });
+                    }
+                    for _ in 0..2 {
+                        started.recv().unwrap();
+                    }
+                    tenant.caches.collect();
+                    going.store(true, Ordering::SeqCst);
+                    tenant.registry.remove([&tenant.ns], Deadline::Never).unwrap();
+                    assert_eq!(descriptors_below(&disk.export()), 1, "the export's root, {round}");
+                });
+                assert_eq!(tenant.caches.open_files(), 0);
+            }
+            run("umount", &[disk.mount_point().to_str().unwrap()]);
+        })
     });
 }
 

@@ -2,7 +2,7 @@
 #![cfg(not(shuttle))]
 
 use crate::wire::*;
-use crate::world::{Disk, Kind, as_root, open_to_all, run};
+use crate::world::{Disk, Kind, alone, as_root, open_to_all, run};
 use holm_nfs_proto::nfs3::{self, Error};
 use holm_nfsd::cache::{Clock, IDLE_ROUNDS, Watcher};
 use holm_nfsd::export::{Export, ExportTable};
@@ -95,22 +95,24 @@ fn what_was_opened_once_is_not_opened_again() {
 
 #[test]
 fn when_the_namespace_is_gone_the_file_system_can_be_unmounted_at_once() {
-    each(|client, root, disk, _| {
-        let below = descriptors_below(&disk.mount_point());
-        for file in 0..20 {
-            let file = client.create(root, format!("{file}").as_bytes()).unwrap();
-            client.write(&file, 0, b"data").unwrap();
-            client.read(&file, 0, 10).unwrap();
-        }
-        let dir = client.mkdir(root, b"dir").unwrap();
-        client.lookup(&dir, b"..").unwrap();
-        // Some of it waits for a worker that never comes.
-        client.remove(root, b"7").into_result().unwrap();
-        assert!(descriptors_below(&disk.mount_point()) > below + 40);
-        client.tenant().remove();
-        client.service.set_exports(ExportTable::default());
-        assert_eq!(descriptors_below(&disk.mount_point()), 0);
-        run("umount", &[disk.mount_point().to_str().unwrap()]);
+    alone("kept::when_the_namespace_is_gone_the_file_system_can_be_unmounted_at_once", || {
+        each(|client, root, disk, _| {
+            let below = descriptors_below(&disk.mount_point());
+            for file in 0..20 {
+                let file = client.create(root, format!("{file}").as_bytes()).unwrap();
+                client.write(&file, 0, b"data").unwrap();
+                client.read(&file, 0, 10).unwrap();
+            }
+            let dir = client.mkdir(root, b"dir").unwrap();
+            client.lookup(&dir, b"..").unwrap();
+            // Some of it waits for a worker that never comes.
+            client.remove(root, b"7").into_result().unwrap();
+            assert!(descriptors_below(&disk.mount_point()) > below + 40);
+            client.tenant().remove();
+            client.service.set_exports(ExportTable::default());
+            assert_eq!(descriptors_below(&disk.mount_point()), 0);
+            run("umount", &[disk.mount_point().to_str().unwrap()]);
+        })
     });
 }
 
@@ -275,16 +277,18 @@ fn other_rules_for_an_export_hold_for_what_is_open() {
 
 #[test]
 fn an_export_that_ends_is_let_go_of() {
-    each(|client, root, disk, _| {
-        let file = client.create(root, b"file").unwrap();
-        client.write(&file, 0, b"data").unwrap();
-        client.lookup(root, b"file").unwrap();
-        let before = client.service.set_exports(ExportTable::default());
-        assert_eq!(Arc::strong_count(&before), 1, "nobody uses it");
-        client.within().forget_export(before.exports()[0].id());
-        drop(before);
-        assert_eq!(descriptors_below(&disk.mount_point()), 0);
-        run("umount", &[disk.mount_point().to_str().unwrap()]);
-        assert_eq!(client.getattr(&file), Err(Error::Stale));
+    alone("kept::an_export_that_ends_is_let_go_of", || {
+        each(|client, root, disk, _| {
+            let file = client.create(root, b"file").unwrap();
+            client.write(&file, 0, b"data").unwrap();
+            client.lookup(root, b"file").unwrap();
+            let before = client.service.set_exports(ExportTable::default());
+            assert_eq!(Arc::strong_count(&before), 1, "nobody uses it");
+            client.within().forget_export(before.exports()[0].id());
+            drop(before);
+            assert_eq!(descriptors_below(&disk.mount_point()), 0);
+            run("umount", &[disk.mount_point().to_str().unwrap()]);
+            assert_eq!(client.getattr(&file), Err(Error::Stale));
+        })
     });
 }

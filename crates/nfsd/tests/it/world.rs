@@ -46,6 +46,20 @@ pub fn as_ordinary_user(test: impl FnOnce() + Send) {
     on_another_thread(drop_root);
 }
 
+/// Runs the test of this name in a process of its own. Programs that other tests start have for a
+/// moment, between fork and exec, whatever this process has open: a file system is busy then.
+pub fn alone(name: &str, test: impl FnOnce()) {
+    const ALONE: &str = "HOLM_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return test();
+    }
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    let output = again.args(["--exact", name, "--nocapture"]).env(ALONE, "").output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
 /// For what changes the thread for good.
 pub fn on_another_thread(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
