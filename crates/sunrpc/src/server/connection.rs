@@ -128,7 +128,12 @@ impl<T: Transport, S: Service> Served<T, S> {
         });
         let calls = connection.served() - before;
         done.calls += calls;
-        turn.charge(u32::try_from(calls).unwrap_or(u32::MAX));
+        // What came with them is charged as well, and what is about to be sent: data takes longer than
+        // calls do.
+        let bytes = done.received - done.charged + connection.unsent().len();
+        done.charged = done.received;
+        let requests = calls.saturating_add((bytes / BYTES_PER_REQUEST) as u64);
+        turn.charge(u32::try_from(requests).unwrap_or(u32::MAX));
         step
     }
 
@@ -206,5 +211,10 @@ impl<T: Transport, S> Drop for Served<T, S> {
 struct Done {
     calls: u64,
     received: usize,
+    /// Of which this much was charged.
+    charged: usize,
     sent: usize,
 }
+
+/// So many bytes count as another request.
+const BYTES_PER_REQUEST: usize = 32 << 10;
