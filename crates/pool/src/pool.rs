@@ -265,7 +265,7 @@ impl Shared {
 }
 
 /// What a turn costs beside the requests in it, in requests: two system calls or so.
-const TURN_COST: i64 = 8;
+pub(crate) const TURN_COST: i64 = 8;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

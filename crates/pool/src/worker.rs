@@ -6,7 +6,7 @@
 
 use crate::lists::{Item, Key, Second, Taken, Tell};
 use crate::poller::Event;
-use crate::pool::Shared;
+use crate::pool::{Shared, TURN_COST};
 use crate::report::{Report, contain};
 use crate::slots::{Begun, Ended, Noted};
 use crate::source::{Next, SourceId};
@@ -18,14 +18,15 @@ use holm_lifetime::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// While every worker has work, events are looked for after this many turns.
-const TURNS_PER_POLL: u32 = 4;
+/// While every worker has work, events are looked for after so much of it, in requests: three turns
+/// of a busy source, nine of sources with one request each.
+const WORK_PER_POLL: i64 = 80;
 
 pub(crate) struct Worker<'p> {
     shared: &'p Arc<Shared>,
     desk: Arc<Desk>,
     shelf: Shelf,
-    turns_since_poll: u32,
+    work_since_poll: i64,
     /// What the turn before used, not charged yet.
     charge: Option<(Key, u32)>,
     /// Sources that events have given to this worker.
@@ -45,7 +46,7 @@ impl Worker<'_> {
         desk.sit_down();
         let shelf = Shelf::default();
         let noted = Vec::new();
-        let mut worker = Worker { shared, desk, shelf, turns_since_poll: 0, charge: None, noted };
+        let mut worker = Worker { shared, desk, shelf, work_since_poll: 0, charge: None, noted };
         loop {
             role = match role {
                 Role::First => worker.serve_first(),
@@ -76,8 +77,7 @@ impl Worker<'_> {
                 self.wait();
                 continue;
             }
-            self.turns_since_poll += 1;
-            if self.turns_since_poll > TURNS_PER_POLL
+            if self.work_since_poll > WORK_PER_POLL
                 && self.shared.staff.idle.load(Ordering::Relaxed) == 0
             {
                 self.poll(Some(Duration::ZERO));
@@ -149,7 +149,7 @@ impl Worker<'_> {
     }
 
     fn poll(&mut self, timeout: Option<Duration>) {
-        self.turns_since_poll = 0;
+        self.work_since_poll = 0;
         self.noted.clear();
         let (shared, noted) = (self.shared, &mut self.noted);
         let outcome = shared.poller.wait(timeout, &mut |event| {
@@ -224,6 +224,7 @@ impl Worker<'_> {
             used: Cell::new(0),
         };
         let next = contain(|| source.source.run(&turn));
+        self.work_since_poll += TURN_COST + i64::from(turn.used.get());
         if let By::Turn(key) = by {
             self.charge = Some((key, turn.used.get()));
         }
@@ -265,6 +266,7 @@ impl Worker<'_> {
         if let Err(why) = contain(|| run(&turn)) {
             shared.job_panicked(&inside, why);
         }
+        self.work_since_poll += TURN_COST + i64::from(turn.used.get());
         self.charge = Some((key, turn.used.get()));
     }
 
