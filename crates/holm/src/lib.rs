@@ -1,6 +1,7 @@
 //! holm, the program: one process that serves many tenants. Here its parts are joined; each of them
 //! is a crate of its own.
 //!
+//! - [`metrics`]: what the tenants do, in numbers.
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`host`]: what systemd and rpcbind are told.
 //! - [`kernel_netns`]: sockets inside containers, and when they have to go.
@@ -20,6 +21,7 @@ pub mod config;
 pub mod host;
 pub mod kernel_netns;
 pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod nfs;
 pub mod privileges;

@@ -1,0 +1,10 @@
+//! What the tenants do, in numbers: read from the server's parts, and shown as JSON and to Prometheus.
+
+mod prometheus;
+mod read;
+mod statistics;
+
+pub use prometheus::{CONTENT, text};
+pub use statistics::{
+    Errors, Files, Latency, NamespaceStatistics, Operations, PoolStatistics, Statistics,
+};
