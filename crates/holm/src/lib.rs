@@ -1,6 +1,7 @@
 //! holm, the program: one process that serves many tenants. Here its parts are joined; each of them
 //! is a crate of its own.
 //!
+//! - [`admin`]: the API over which a running server is asked, and asked to change.
 //! - [`metrics`]: what the tenants do, in numbers.
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`host`]: what systemd and rpcbind are told.
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod caches;
 pub mod check;
 pub mod config;
@@ -29,4 +31,5 @@ pub mod rpcbind;
 pub mod serve;
 pub mod server;
 pub mod spec;
+mod spelling;
 pub mod state;

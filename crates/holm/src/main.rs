@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => {
             holm_lifetime::prepare();
             log::begin();
-            serve::run(&arguments)
+            serve::run(&arguments, None)
         }
         Command::Check(arguments) => return check::run(&arguments),
     };

@@ -413,6 +413,16 @@ pub enum ErrorCode {
     StillHeld,
     /// The system did not allow it.
     Failed,
+    /// Whoever asks may not.
+    Forbidden,
+    /// It can't be done to this.
+    Method,
+    /// It is longer than it may be.
+    TooLarge,
+    /// Too much is going on already.
+    Busy,
+    /// It is not done yet, and goes on.
+    Late,
 }
 
 /// User and group of squashed callers if nothing is said.

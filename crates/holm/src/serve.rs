@@ -1,5 +1,6 @@
 //! `holm serve`: one directory for this machine without a configuration, or what a configuration says.
 
+use crate::admin::{Admin, Socket};
 use crate::config::{Config, Configured};
 use crate::host::Host;
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
@@ -13,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,14 +45,19 @@ pub struct Arguments {
 /// # Errors
 ///
 /// Why nothing can be served; or at the end, what was still held.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, admin: Option<&Path>) -> Result<()> {
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).context("could not wait for signals")?;
     second_ends_at_once().context("could not wait for signals")?;
     raise_descriptor_limit();
-    let (server, mut configured) = match (&arguments.config, &arguments.directory) {
-        (Some(file), _) => serve_configured(file, arguments.state_dir.as_deref())?,
-        (None, Some(directory)) => (serve_directory(directory, arguments)?, None),
+    let (server, mut configured, _admin) = match (&arguments.config, &arguments.directory) {
+        (Some(file), _) => serve_configured(file, arguments.state_dir.as_deref(), admin)?,
+        (None, Some(directory)) => {
+            let socket = Socket::choose(admin)?;
+            let server = serve_directory(directory, arguments)?;
+            let admin = Admin::start(server.clone(), socket, None)?;
+            (server, None, admin)
+        }
         (None, None) => bail!("neither a directory nor a configuration says what to serve"),
     };
     let rpcbind = configured.as_ref().is_some_and(|configured| configured.settings().rpcbind);
@@ -119,8 +125,11 @@ fn serve_directory(directory: &Path, arguments: &Arguments) -> Result<Arc<Server
 fn serve_configured(
     file: &Path,
     state_dir: Option<&Path>,
-) -> Result<(Arc<Server>, Option<Configured>)> {
+    admin: Option<&Path>,
+) -> Result<(Arc<Server>, Option<Configured>, Admin)> {
     let config = Config::load(file)?;
+    let socket = Socket::choose(admin.or(config.settings.admin.as_deref()))?;
+    let metrics = config.settings.metrics.map(bind_metrics).transpose()?;
     let folder = match (state_dir, &config.settings.state_dir) {
         (Some(folder), _) => folder.to_owned(),
         (None, Some(folder)) => folder.clone(),
@@ -137,7 +146,12 @@ fn serve_configured(
     let configured =
         Configured::begin(file, config, &server).map_err(|errors| anyhow!(errors.join("\n")))?;
     println!("serving {summary}");
-    Ok((server, Some(configured)))
+    let admin = Admin::start(server.clone(), socket, metrics)?;
+    Ok((server, Some(configured), admin))
+}
+
+fn bind_metrics(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("could not listen at {address} for metrics"))
 }
 
 /// Whoever asks a second time to end does not want to wait for what is in flight.

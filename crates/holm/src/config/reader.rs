@@ -1,9 +1,10 @@
 //! From text to specs, and what is wrong on the way.
 
-use super::errors::{Mistake, Mistakes, nearest};
+use super::errors::{Mistake, Mistakes};
 use super::{Config, Settings, fields};
 use crate::model::{LimitsSpec, NamespaceSpec};
 use crate::spec::{Addresses, Checked, Problem, Step};
+use crate::spelling::nearest;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::Path;

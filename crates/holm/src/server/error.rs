@@ -1,6 +1,7 @@
 //! Why something was not done.
 
 use crate::model::{ErrorBody, ErrorCode, HeldView};
+use crate::spelling::nearest;
 use std::fmt::Display;
 
 /// Why something was not done. The text says what was tried, on what, and why it failed.
@@ -31,6 +32,19 @@ pub enum Error {
 impl Error {
     pub(crate) fn no_namespace(name: &str) -> Self {
         Self::NotFound(format!("there is no namespace {name}"))
+    }
+
+    /// The same, where it is known which there are.
+    pub(crate) fn no_namespace_of<'k>(
+        name: &str,
+        known: impl IntoIterator<Item = &'k String>,
+    ) -> Self {
+        match nearest(name, known.into_iter().map(String::as_str)) {
+            Some(near) => {
+                Self::NotFound(format!("there is no namespace {name}: did you mean {near}?"))
+            }
+            None => Self::no_namespace(name),
+        }
     }
 
     pub(crate) fn failed(error: impl Display) -> Self {

@@ -79,7 +79,7 @@ impl Tenants {
         self.live.get(name).ok_or_else(|| {
             let draining = self.draining.values().find(|it| it.ns.id().name.as_str() == name);
             match draining {
-                None => Error::no_namespace(name),
+                None => Error::no_namespace_of(name, self.live.keys()),
                 Some(draining) => Error::NotFound(format!(
                     "there is no namespace {name} any more; {} is draining",
                     draining.ns.id()
