@@ -2,6 +2,7 @@
 //! is a crate of its own.
 //!
 //! - [`admin`]: the API over which a running server is asked, and asked to change.
+//! - [`cli`]: the commands that ask.
 //! - [`metrics`]: what the tenants do, in numbers.
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`host`]: what systemd and rpcbind are told.
@@ -19,6 +20,7 @@
 pub mod admin;
 pub mod caches;
 pub mod check;
+pub mod cli;
 pub mod config;
 pub mod host;
 pub mod kernel_netns;

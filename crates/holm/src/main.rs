@@ -4,13 +4,15 @@
 
 use clap::{Parser, Subcommand};
 use holm::config::ConfigError;
-use holm::{check, log, serve};
+use holm::{check, cli, log, serve};
 use std::process::ExitCode;
 
 /// A multi-tenant NFS server: one process, many tenants
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(flatten)]
+    options: cli::Options,
     #[command(subcommand)]
     command: Command,
 }
@@ -18,17 +20,20 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    #[command(flatten)]
+    Ask(cli::Command),
     Check(check::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let Arguments { options, command } = Arguments::parse();
     let outcome = match command {
         Command::Serve(arguments) => {
             holm_lifetime::prepare();
             log::begin();
-            serve::run(&arguments, None)
+            serve::run(&arguments, options.admin.as_deref())
         }
+        Command::Ask(command) => return cli::run(&options, &command),
         Command::Check(arguments) => return check::run(&arguments),
     };
     match outcome {

@@ -1,0 +1,133 @@
+//! `holm ns show`: all that is known of a namespace.
+
+use crate::model::{
+    CountersView, ExportView, HeldView, HolderView, LimitsSpec, ListenerView, NamespaceState,
+    NamespaceView,
+};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// Shows a namespace.
+pub fn show(ns: &NamespaceView) -> io::Result<()> {
+    io::stdout().lock().write_all(text(ns).as_bytes())
+}
+
+/// A namespace as text: a line for everything in it.
+pub fn text(ns: &NamespaceView) -> String {
+    let state = match ns.state {
+        NamespaceState::Live => "live",
+        NamespaceState::Draining => "draining",
+    };
+    let mut text = format!("{}@{}: {state}\n", ns.name, ns.id);
+    for export in &ns.exports {
+        line(&mut text, "export", &export_text(export));
+    }
+    for listener in &ns.listeners {
+        line(&mut text, "listen", &listener_text(listener));
+    }
+    if let Some(limits) = limits_text(&ns.limits) {
+        line(&mut text, "limits", &limits);
+    }
+    if let Some(counters) = &ns.counters {
+        counters_lines(&mut text, counters);
+    }
+    held_lines(&mut text, &ns.held);
+    text
+}
+
+/// What somebody does in a namespace.
+pub fn holder(holder: &HolderView) -> String {
+    let mut text = holder.operation.clone().unwrap_or_else(|| "work of the server".into());
+    if let Some(object) = &holder.object {
+        let _ = write!(text, " on {object}");
+    }
+    if let Some(export) = &holder.export {
+        let _ = write!(text, " of export {export}");
+    }
+    if let Some(client) = &holder.client {
+        let _ = write!(text, " for {client}");
+    }
+    let _ = write!(text, " since {:.1} s, at {}", holder.age, holder.at);
+    if let Some(thread) = &holder.thread {
+        let _ = write!(text, " (thread {thread})");
+    }
+    text
+}
+
+fn line(text: &mut String, what: &str, value: &str) {
+    let _ = writeln!(text, "  {what:<8} {value}");
+}
+
+fn export_text(ExportView { spec, why_paths, .. }: &ExportView) -> String {
+    let access = if spec.read_only { "ro" } else { "rw" };
+    let clients = spec.clients.join(",");
+    let mut text = format!("{} from {} {access} for {clients}", spec.path, spec.dir.display());
+    for (option, on) in [
+        ("privileged-port", spec.privileged_port),
+        ("cross-mounts", spec.cross_mounts),
+        ("lose-changes-on-power-failure", spec.lose_changes_on_power_failure),
+    ] {
+        if on {
+            let _ = write!(text, " {option}");
+        }
+    }
+    if let Some(why) = why_paths {
+        let _ = write!(text, " (file handles are remembered paths: {why})");
+    }
+    text
+}
+
+fn listener_text(listener: &ListenerView) -> String {
+    let mut text = format!("{}, {} connections", listener.local, listener.connections);
+    if let Some(netns) = &listener.spec.netns {
+        let _ =
+            write!(text, ", in network namespace {}", super::super::listeners::netns_text(netns));
+    }
+    text
+}
+
+fn limits_text(limits: &LimitsSpec) -> Option<String> {
+    let LimitsSpec { connections, record_size, unsent_replies, idle_time, open_files } = *limits;
+    let all = [
+        ("connections", connections),
+        ("record-size", record_size),
+        ("unsent-replies", unsent_replies),
+        ("idle-time", idle_time),
+        ("open-files", open_files),
+    ];
+    let said = all.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+fn counters_lines(text: &mut String, counters: &CountersView) {
+    let CountersView { connections, accepted, refused, broken, idle, .. } = counters;
+    let came = format!(
+        "{connections} connections; {accepted} came, {refused} were too many, {broken} were not RPC, \
+         {idle} were idle"
+    );
+    line(text, "clients", &came);
+    let CountersView { calls, received, sent, mounted, .. } = counters;
+    let served =
+        format!("{calls} calls, {received} bytes received, {sent} sent; {mounted} mounted");
+    line(text, "served", &served);
+    let CountersView { queued, stuck_calls, slow, panics, .. } = counters;
+    let slow = if *slow { "; its calls take long just now" } else { "" };
+    let waits = format!("{queued} wait for a thread; {stuck_calls} calls were stuck{slow}");
+    line(text, "work", &waits);
+    if *panics > 0 {
+        line(text, "panics", &panics.to_string());
+    }
+}
+
+fn held_lines(text: &mut String, held: &HeldView) {
+    if let Some(exiting) = &held.exiting {
+        line(text, "closing", exiting);
+    }
+    if held.count > 0 {
+        line(text, "in use", &format!("{} times", held.count));
+    }
+    for oldest_first in &held.holders {
+        line(text, "", &holder(oldest_first));
+    }
+}
