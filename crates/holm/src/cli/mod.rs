@@ -47,16 +47,16 @@ pub enum Command {
     /// Where a namespace listens; needs -n NS
     #[command(subcommand)]
     Listen(listeners::Command),
-    /// Shows every event as it happens
+    /// Show every event, as it happens
     Monitor(Format),
-    /// Shows what the tenants do, live
+    /// Show what the tenants do, live
     Top(top::Arguments),
 }
 
 /// How something is shown.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Format {
-    /// Show JSON, as the admin API says it
+    /// Show JSON
     #[arg(long)]
     json: bool,
 }

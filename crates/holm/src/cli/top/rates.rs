@@ -201,3 +201,64 @@ fn duration(seconds: f64) -> String {
         micros => format!("{:.1} s", micros / 1e6),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Latency, Operations};
+
+    fn statistics(clock: f64, id: u64, calls: u64, micros: u64) -> Statistics {
+        let bucket = (0..Latency::BUCKETS).find(|at| Latency::end(*at) > micros as f64 * 1e-6);
+        let mut buckets = vec![0; Latency::BUCKETS];
+        buckets[bucket.expect("the last has no end")] = calls;
+        let latency = Latency { count: calls, buckets, ..Latency::default() };
+        let operations = vec![Operations { latency, ..Operations::default() }];
+        let ns = NamespaceStatistics {
+            name: "blue".into(),
+            id,
+            calls,
+            operations,
+            ..Default::default()
+        };
+        Statistics { clock, namespaces: vec![ns], ..Statistics::default() }
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between() {
+        let rates = Rates::between(&statistics(10.0, 1, 100, 5), &statistics(12.0, 1, 500, 5));
+        assert_eq!((rates.seconds, rates.namespaces[0].ops), (2.0, 200.0));
+    }
+
+    #[test]
+    fn a_namespace_of_the_same_name_begins_at_nothing() {
+        let before = statistics(7.0, 1, 1_000_000, 5);
+        let rates = Rates::between(&before, &statistics(8.0, 2, 10, 5));
+        assert_eq!(rates.namespaces[0].ops, 10.0);
+    }
+
+    #[test]
+    fn what_was_slow_before_is_not_slow_now() {
+        let before = statistics(1.0, 1, 1000, 500_000);
+        let mut now = statistics(2.0, 1, 1000, 500_000);
+        now.namespaces[0].operations[0]
+            .latency
+            .add(&statistics(0.0, 1, 10, 5).namespaces[0].latency());
+        let p99 = Rates::between(&before, &now).namespaces[0].p99.expect("there were some");
+        assert!(p99 < 10e-6, "{p99}");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, text) in [
+            (12e-6, "12 us"),
+            (999.4e-6, "999 us"),
+            (999.6e-6, "1.0 ms"),
+            (1.26e-3, "1.3 ms"),
+            (45.2e-3, "45 ms"),
+            (0.9996, "1.0 s"),
+            (12.0, "12.0 s"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -167,3 +167,89 @@ fn cell(column: Column, text: String) -> Cell<'static> {
     let side = if column == Column::Name { Alignment::Left } else { Alignment::Right };
     Cell::from(Text::from(text).alignment(side))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{NamespaceStatistics, Statistics};
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use ratatui::crossterm::event::KeyEvent;
+
+    /// Tenants that did so many calls, and have so many connections, in one second.
+    fn rates(tenants: &[(&str, u64, u64)]) -> Rates {
+        let namespaces = tenants.iter().zip(1..).map(|((name, calls, connections), id)| {
+            let (name, calls, connections) = (name.to_string(), *calls, *connections);
+            NamespaceStatistics { name, id, calls, connections, ..NamespaceStatistics::default() }
+        });
+        let now =
+            Statistics { clock: 1.0, namespaces: namespaces.collect(), ..Statistics::default() };
+        Rates::between(&Statistics::default(), &now)
+    }
+
+    fn shown(view: &mut View) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(90, 6)).expect("a terminal");
+        terminal.draw(|frame| view.draw(frame)).expect("drawn");
+        let cells = terminal.backend().buffer().content();
+        let line =
+            |cells: &[ratatui::buffer::Cell]| cells.iter().map(|cell| cell.symbol()).collect();
+        cells.chunks(90).map(line).collect()
+    }
+
+    fn press(view: &mut View, code: KeyCode) -> bool {
+        view.hear(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    }
+
+    fn names(view: &mut View) -> Vec<String> {
+        let rows = shown(view);
+        let rows = rows.iter().skip(2).take(3);
+        rows.filter_map(|row| row.split_whitespace().next().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn the_busiest_comes_first_and_keys_change_that() {
+        let mut view = View::new(Column::Ops);
+        assert!(shown(&mut view)[0].contains("counting"));
+        view.set(rates(&[("green", 10, 3), ("blue", 1000, 1), ("red", 200, 2)]));
+        assert_eq!(names(&mut view), ["blue", "red", "green"]);
+        let lines = shown(&mut view);
+        assert!(lines[0].contains("3 namespaces, 6 connections"), "{lines:?}");
+        assert!(lines[0].contains("1210 ops/s"), "{lines:?}");
+        assert!(lines[1].contains("OPS/S▼"), "{lines:?}");
+        assert!(lines[5].contains("q quit"), "{lines:?}");
+
+        assert!(press(&mut view, KeyCode::Char('r')));
+        assert_eq!(names(&mut view), ["green", "red", "blue"]);
+        assert!(press(&mut view, KeyCode::Char('7')));
+        assert_eq!(names(&mut view), ["green", "red", "blue"], "by connections");
+        assert!(press(&mut view, KeyCode::Char('1')));
+        assert_eq!(names(&mut view), ["blue", "green", "red"]);
+        assert!(press(&mut view, KeyCode::Right));
+        assert!(shown(&mut view)[1].contains("OPS/S▼"));
+        // What comes next is sorted in the same way.
+        view.set(rates(&[("green", 10, 3), ("blue", 5, 1)]));
+        assert_eq!(names(&mut view), ["green", "blue"]);
+        assert!(!press(&mut view, KeyCode::Char('q')));
+        assert!(!press(&mut view, KeyCode::Esc));
+    }
+
+    #[test]
+    fn more_tenants_than_lines_can_be_reached() {
+        let mut view = View::new(Column::Name);
+        let all: Vec<(String, u64, u64)> = (0..10).map(|n| (format!("n{n}"), n, 0)).collect();
+        let all: Vec<(&str, u64, u64)> = all.iter().map(|(n, c, d)| (n.as_str(), *c, *d)).collect();
+        view.set(rates(&all));
+        assert_eq!(names(&mut view), ["n0", "n1", "n2"]);
+        for _ in 0..7 {
+            press(&mut view, KeyCode::Down);
+        }
+        assert_eq!(names(&mut view), ["n7", "n8", "n9"]);
+        press(&mut view, KeyCode::Up);
+        assert_eq!(names(&mut view), ["n6", "n7", "n8"]);
+        // There is nothing beyond the last.
+        for _ in 0..100 {
+            press(&mut view, KeyCode::Down);
+        }
+        assert_eq!(names(&mut view)[0], "n9");
+    }
+}
