@@ -67,6 +67,8 @@ enum Goal {
     Median(f64),
 }
 
+/// Directories are flushed when the kernel sees fit, by all servers.
+const LAZY: &str = "create-remove, flushed lazily";
 const HOLM: &str = "holm";
 const GANESHA: &str = "NFS-Ganesha";
 const NFS3_SERVER: &str = "cargo-nfs3-server";
@@ -90,11 +92,29 @@ impl Figures {
             .collect();
         let cases = Case::all(&self.plan).into_iter().filter(|case| self.wants(&case.name));
         let cases: Vec<_> = cases.collect();
-        let comparison = if cases.is_empty() {
+        let mut comparison = if cases.is_empty() {
             Comparison { entrants: Vec::new(), cases: Vec::new() }
         } else {
             compare(&entrants, &cases, self.rounds, &mut progress)?
         };
+        if self.wants(LAZY) {
+            let peer = Peer::holm_lazy(&self.directory, &self.holm)?;
+            let case = Case {
+                name: LAZY.to_owned(),
+                load: Load::new(Workload::CreateRemove),
+                plan: self.plan.clone(),
+            };
+            let lazy = entrants.into_iter().map(|entrant| match &*entrant.name {
+                HOLM => Entrant {
+                    target: peer.target().clone(),
+                    process: Some(peer.process()),
+                    ..entrant
+                },
+                _ => entrant,
+            });
+            let lazy: Vec<_> = lazy.collect();
+            comparison.cases.extend(compare(&lazy, &[case], self.rounds, &mut progress)?.cases);
+        }
         let lives = servers.iter_mut().map(|(name, peer)| self.live(name, peer, &mut progress));
         Ok(FiguresMeasurement { comparison, lives: lives.collect(), missing })
     }
@@ -127,29 +147,15 @@ impl Figures {
             neighbours: None,
             failures: Vec::new(),
         };
-        let Plan { warm_up, duration, .. } = self.plan;
         if self.wants("churn") {
             progress(&format!("clients that come and go, {name}"));
+            let duration = self.plan.duration;
             let churn = Churn { duration, server: Some(peer.process()), ..Churn::default() };
             life.churn = life.keep(churn.run(peer.target()));
         }
         if self.wants("neighbours") {
             progress(&format!("a quiet client beside a flood, {name}"));
-            let neighbours = Neighbours {
-                quiet: peer.target().clone(),
-                flooded: peer.target().clone(),
-                load: Load::new(Workload::Getattr),
-                plan: Plan {
-                    connections: 64,
-                    depth: 16,
-                    warm_up,
-                    duration,
-                    server: Some(peer.process()),
-                    ..Plan::default()
-                },
-                interval: Duration::from_millis(1),
-            };
-            life.neighbours = life.keep(neighbours.run());
+            life.neighbours = life.keep(self.neighbours(name, peer));
         }
         if self.wants("start") {
             progress(&format!("starts, {name}"));
@@ -157,11 +163,38 @@ impl Figures {
         }
         life
     }
+
+    /// holm serves the two as different tenants; the others have no such thing.
+    fn neighbours(&self, name: &str, peer: &Peer) -> Result<NeighboursMeasurement, Error> {
+        let both = peer.target();
+        let tenants = match name {
+            HOLM => Some(Peer::holm_with_two_tenants(&self.directory, &self.holm)?),
+            _ => None,
+        };
+        let (quiet, flooded, server) = match &tenants {
+            Some((peer, second)) => (peer.target(), second, peer.process()),
+            None => (both, both, peer.process()),
+        };
+        let Plan { warm_up, duration, .. } = self.plan;
+        let (connections, server) = (64, Some(server));
+        Neighbours {
+            quiet: quiet.clone(),
+            flooded: flooded.clone(),
+            load: Load::new(Workload::Getattr),
+            plan: Plan { connections, warm_up, duration, server, ..Plan::default() },
+            interval: Duration::from_millis(1),
+        }
+        .run()
+    }
 }
 
 const STARTS: usize = 15;
 
 impl Life {
+    fn has_anything(&self) -> bool {
+        self.start_up.is_some() || self.churn.is_some() || self.neighbours.is_some()
+    }
+
     fn keep<T>(&mut self, outcome: Result<T, Error>) -> Option<T> {
         outcome.map_err(|error| self.failures.push(error.to_string())).ok()
     }
@@ -180,7 +213,7 @@ impl FiguresMeasurement {
         if !self.comparison.cases.is_empty() {
             self.write_cases(out)?;
         }
-        if self.lives.iter().any(|life| life.churn.is_some() || life.start_up.is_some()) {
+        if self.lives.iter().any(Life::has_anything) {
             writeln!(out)?;
             self.write_lives(out)?;
         }
@@ -290,6 +323,7 @@ fn goal(case: &str) -> Option<Goal> {
         "read-random" => Goal::Times(6.0),
         "read-sequential" | "write-unstable" => Goal::TimesFor(1.6, 0.6),
         "write-sync" => Goal::Times(1.2),
+        LAZY => Goal::Times(4.0),
         "readdirplus" | "mixed" => Goal::Times(5.0),
         "getattr, 1000 x 1" => Goal::Times(2.5),
         "getattr, 1 x 1 on one CPU" => Goal::Median(18.0),

@@ -126,6 +126,46 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
         Self::start(start, Target::new(loopback(port), "/"), directory, None)
     }
 
+    /// holm with two tenants, each with a new directory below `parent`. The second one's export comes
+    /// with it.
+    pub fn holm_with_two_tenants(parent: &Path, program: &Path) -> Result<(Self, Target), Error> {
+        let (peer, [_, second]) = Self::holm_configured(parent, program, ["first", "second"], "")?;
+        Ok((peer, second))
+    }
+
+    /// holm with a new directory below `parent`, whose changes it answers before they are on the disk.
+    pub fn holm_lazy(parent: &Path, program: &Path) -> Result<Self, Error> {
+        let lazily = ", lose-changes-on-power-failure = true";
+        Self::holm_configured(parent, program, ["lazy"], lazily).map(|(peer, _)| peer)
+    }
+
+    fn holm_configured<const N: usize>(
+        parent: &Path,
+        program: &Path,
+        tenants: [&str; N],
+        options: &str,
+    ) -> Result<(Self, [Target; N]), Error> {
+        let directory = private(parent)?;
+        let at = directory.path().display();
+        let ports: [u16; N] = free_ports()?;
+        let mut configuration = format!("admin = '{at}/admin.sock'\nstate-dir = '{at}/state'\n");
+        for (name, port) in tenants.into_iter().zip(ports) {
+            let export = export_named(&directory, name)?;
+            configuration += &format!(
+                "[ns.{name}]\nlisten = [{{ addr = '127.0.0.1:{port}' }}]\n\
+                 export = [{{ path = '/', dir = '{}'{options} }}]\n",
+                export.display()
+            );
+        }
+        let file = directory.path().join("holm.toml");
+        fs::write(&file, configuration).map_err(Error::io(format!("write {}", file.display())))?;
+        let start = Start::new("holm", program).with(["serve", "--config"]).with([file]);
+        let targets = ports.map(|port| Target::new(loopback(port), "/"));
+        let first = targets.first().cloned();
+        let first = first.ok_or_else(|| Error::Invalid("holm without a tenant".to_owned()))?;
+        Ok((Self::start(start, first, directory, None)?, targets))
+    }
+
     /// The limit server in a process of its own, so that its CPU time can be told from the
     /// client's. `program` is this crate's own.
     pub fn limit(parent: &Path, program: &Path) -> Result<Self, Error> {
@@ -238,7 +278,11 @@ fn private(parent: &Path) -> Result<TempDir, Error> {
 }
 
 fn export(directory: &TempDir) -> Result<PathBuf, Error> {
-    let export = directory.path().join("export");
+    export_named(directory, "export")
+}
+
+fn export_named(directory: &TempDir, name: &str) -> Result<PathBuf, Error> {
+    let export = directory.path().join(name);
     // For everybody: some servers take root for nobody.
     fs::create_dir(&export)
         .and_then(|()| fs::set_permissions(&export, Permissions::from_mode(0o777)))
