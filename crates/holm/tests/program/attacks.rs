@@ -4,6 +4,7 @@ use crate::calls::{self, fh, mode, place};
 use crate::rpc::{Handle, Rpc};
 use crate::world::{Server, World, is_root, skip_unless_root};
 use holm_nfs_proto::nfs3::{self, Call, Error};
+use holm_xdr::Opaque;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::collections::BTreeMap;
 use std::fs;
@@ -184,6 +185,35 @@ fn race(rpc: &mut Rpc, root: &[u8], own: &[u8]) -> u64 {
         assert!(rpc.lookup(&mounted, b"secret").is_err());
     }
     done
+}
+
+#[test]
+fn a_second_name_for_a_link_is_none_for_what_it_leads_to() {
+    everywhere(|world, server| {
+        let mut rpc = Rpc::connect(server.port);
+        let root = rpc.mount("/").unwrap();
+        let before = tree(&world.folder().join("outside"));
+        for (name, target) in
+            [(&b"one"[..], "outside/secret"), (b"two", "outside"), (b"three", "absent")]
+        {
+            let target = world.folder().join(target);
+            let symlink = Call::SymLink(nfs3::SymLinkArgs {
+                place: place(&root, name),
+                symlink_attributes: mode(0o777),
+                symlink_data: Opaque::new(target.as_os_str().as_encoded_bytes()).unwrap(),
+            });
+            assert_eq!(rpc.status(&symlink), 0);
+            let link = rpc.lookup(&root, name).unwrap();
+            let second = [name, b" again"].concat();
+            let args = nfs3::LinkArgs { file: fh(&link), link: place(&root, &second) };
+            assert_eq!(rpc.status(&Call::Link(args)), 0);
+            let found = rpc.lookup(&root, &second).unwrap();
+            let told = rpc.getattr(&found).unwrap();
+            assert_eq!(told.file_type, nfs3::FileType::SymLink);
+            assert_eq!((told.fileid, told.nlink), (rpc.getattr(&link).unwrap().fileid, 2));
+        }
+        assert_eq!(tree(&world.folder().join("outside")), before);
+    });
 }
 
 #[test]
