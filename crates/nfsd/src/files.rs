@@ -123,22 +123,6 @@ impl<'s> Files<'s> {
         }
     }
 
-    /// Keeps a file that `who` has just made in `dir`, open for writing.
-    pub(crate) fn keep_made(
-        &self,
-        who: &Credentials,
-        dir: &HeldNode<'_>,
-        volume: &Volume,
-        handle: &FileHandle,
-        file: OpenFile,
-        attributes: &Attributes,
-    ) {
-        if let (Some(cache), Held::Cached(dir)) = (self.cache, dir) {
-            // If it cannot be kept, it is opened when it is needed.
-            let _ = cache.keep_made(who, dir, volume, handle, file, attributes);
-        }
-    }
-
     /// What `handle` names in `volume`, open for what the caller may do with it.
     ///
     /// # Errors

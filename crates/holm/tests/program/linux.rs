@@ -31,13 +31,21 @@ fn linux_mounts_by_the_printed_line_and_goes_on_after_a_restart() {
 
 #[test]
 fn linux_works_in_what_it_mounted() {
-    works(&Work { fio: "2m", files: 300, dbench: 4, modules: 4 });
+    works(&Work { fio: "2m", files: 300, dbench: 4, modules: 4 }, |world| world.serve(&[]));
+}
+
+/// Who has no way around the modes that a client gives its files.
+#[test]
+fn linux_works_in_what_an_ordinary_user_serves() {
+    let work = Work { fio: "1m", files: 100, dbench: 2, modules: 2 };
+    works(&work, World::serve_as_ordinary_user);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo xtask soak clients"]
 fn linux_works_in_what_it_mounted_for_long() {
-    works(&Work { fio: "48m", files: 20_000, dbench: 60, modules: 60 });
+    let work = Work { fio: "48m", files: 20_000, dbench: 60, modules: 60 };
+    works(&work, |world| world.serve(&[]));
 }
 
 #[test]
@@ -64,10 +72,10 @@ struct Work {
 }
 
 /// Programs that people run, and those that look for mistakes.
-fn works(work: &Work) {
+fn works(work: &Work, serve: impl FnOnce(&World) -> Server) {
     let world = World::new();
     let heads = make_repository(&world.served().join("origin.git"));
-    let server = world.serve(&[]);
+    let server = serve(&world);
     let Work { fio, files, dbench, modules } = work;
     let outcome = client(&server, include_str!("work.sh"))
         .variable("FIO_SIZE", *fio)

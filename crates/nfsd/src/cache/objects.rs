@@ -124,25 +124,6 @@ impl Cache<Object> {
         self.keep(&key, opened, dir.0.placed())
     }
 
-    /// Keeps a file that `who` has just made in `dir`, and that is open for writing.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open); then it was not kept.
-    pub fn keep_made(
-        &self,
-        who: &Credentials,
-        dir: &CachedNode<'_>,
-        volume: &Volume,
-        handle: &FileHandle,
-        file: OpenFile,
-        attributes: &Attributes,
-    ) -> Result<()> {
-        let key = Key::new(handle, Access::Write, who).of_volume(volume);
-        let opened = Opened { file: Object::File(file), stamp: attributes.into() };
-        self.keep(&key, opened, dir.0.placed())
-    }
-
     /// Closes everything of an export. Call it when the export is gone and nobody uses it any more:
     /// when whoever replaced the exports has the only reference to the old ones.
     pub fn forget_export(&self, export: u32) {

@@ -129,18 +129,9 @@ impl Request<'_> {
             .and_then(|name| make(&dir.node, name));
         let made = self.note(made).detail(|| dir.wcc())?;
         let handle = self.seal(made.node.id());
-        match made.file {
-            None => {
-                let files = self.files();
-                files.keep_entry(&dir.node, self.volume(), &handle, made.node, &made.attributes);
-            }
-            // Where the mode binds us, its owner could not open it for writing again.
-            Some(file) if made.attributes.mode & OWNER_WRITES == 0 => {
-                let (files, who) = (self.files(), self.caller.credentials());
-                files.keep_made(who, &dir.node, self.volume(), &handle, file, &made.attributes);
-            }
-            // It is open for writing, which is not to last.
-            Some(_) => {}
+        if made.file.is_none() {
+            // A new file is open for writing here, which is not to last.
+            self.files().keep_entry(&dir.node, self.volume(), &handle, made.node, &made.attributes);
         }
         out.put(&Outcome::<_, ()>::Ok(CreateOk {
             object: Some(opaque(&handle)),
@@ -196,5 +187,3 @@ impl Request<'_> {
 fn entry<'a>(place: &DirOpArgs<'a>) -> Result<Name<'a>> {
     Component::parse(place.name.bytes())?.to_change()
 }
-
-const OWNER_WRITES: u32 = 0o200;

@@ -11,6 +11,7 @@ use crate::{Result, Status, sys};
 use rustix::fs::{AtFlags, Gid, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
+use std::sync::PoisonError;
 
 impl Volume {
     /// Changes attributes and says what they are then; with `guard`, only if the object's time of
@@ -193,6 +194,7 @@ impl Volume {
             rustix::fs::chownat(node.fd(), c"", owner, group, EMPTY_PATH)?;
         }
         if let Some(mode) = change.mode {
+            let _alone = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
             sys::change_mode(node.fd(), mode & 0o7777)?;
         }
         if change.accessed != SetTime::Keep || change.modified != SetTime::Keep {

@@ -25,8 +25,8 @@ use crate::{Result, Status, sys};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long-lived a change of a directory or of attributes is when it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Volume {
     options: Options,
     /// Tells it from every other volume of the process.
     number: u64,
+    /// Held while the mode of an object is changed.
+    modes: Mutex<()>,
 }
 
 /// An object of a volume: open (`O_PATH`: neither for reading nor for writing), and named.
@@ -102,7 +104,7 @@ impl Volume {
     pub fn new(root: Arc<Root>, store: Box<dyn Store>, options: Options) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { root, store, options, number }
+        Self { root, store, options, number, modes: Mutex::default() }
     }
 
     /// What it allows and promises.
@@ -248,7 +250,7 @@ impl Volume {
     /// The owner of a file may read and write it whatever its mode says: a client checks the mode
     /// when a program opens the file, and then writes what a program with an open file may write,
     /// though the mode forbids it by now (RFC 1813, section 4.4). Who may execute a file may read
-    /// it: the client needs it to run it. If we are an ordinary user, the mode binds us too.
+    /// it: the client needs it to run it.
     ///
     /// # Errors
     ///
@@ -268,11 +270,27 @@ impl Volume {
         };
         let opened = match sys::reopen(node.fd(), flags) {
             Err(Errno::ACCESS) if self.is_entitled(caller, node, access)? => {
-                caller.as_server(|| sys::reopen(node.fd(), flags))?
+                caller.as_server(|| match sys::reopen(node.fd(), flags) {
+                    // We are no more than its owner.
+                    Err(Errno::ACCESS) => self.open_against_mode(node, flags),
+                    opened => opened,
+                })?
             }
             opened => opened,
         };
         Ok(OpenFile::new(opened?, node.inode))
+    }
+
+    /// Opens a file of ours that its mode keeps from us: for that moment it has another mode. Who is
+    /// killed in it leaves a file that its owner may read and write.
+    fn open_against_mode(&self, node: &Node, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        let _alone = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = rustix::fs::fstat(node.fd())?.st_mode & 0o7777;
+        // Of somebody else's, we can't change it.
+        sys::change_mode(node.fd(), mode | OWNER).map_err(|_| Errno::ACCESS)?;
+        let opened = sys::reopen(node.fd(), flags);
+        sys::change_mode(node.fd(), mode)?;
+        opened
     }
 
     /// Opens a directory for listing.
@@ -532,6 +550,8 @@ fn a_moment_ago() -> Time {
     Time { seconds: now.tv_sec.saturating_sub(1), nanoseconds: now.tv_nsec as u32 }
 }
 
+/// The owner's rights to read and write.
+const OWNER: u32 = 0o600;
 /// Objects that are held open at once while many are looked up.
 const MAX_OPEN: usize = 64;
 

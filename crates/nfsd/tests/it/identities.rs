@@ -273,6 +273,25 @@ fn the_owner_writes_what_it_made_read_only() {
 }
 
 #[test]
+fn an_ordinary_user_opens_its_own_whatever_the_mode() {
+    as_ordinary_user(|| {
+        let export = Scratch::new();
+        let volume = volume(export.path());
+        acting_as(0, |caller| {
+            let root = volume.root().unwrap();
+            for (file, its_mode) in [("object", 0o444), ("shut", 0), ("sticky", 0o1070)] {
+                let how = Create::Guarded(mode(its_mode));
+                let made = volume.create(caller, &root, name(file), &how).unwrap();
+                for access in [Access::Write, Access::Read, Access::ReadWrite] {
+                    let open = volume.open_file(caller, &made.node, access).unwrap();
+                    assert_eq!(open.attributes().unwrap().mode, its_mode, "{file}");
+                }
+            }
+        });
+    });
+}
+
+#[test]
 fn who_may_run_a_file_may_read_it_and_not_write_it() {
     as_root(|| {
         let disk = Disk::new(Kind::Ext4);
