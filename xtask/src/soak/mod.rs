@@ -31,6 +31,15 @@ enum What {
     Crash(crash::Arguments),
     /// The server is killed, and its clients go on
     Kill(kill::Arguments),
+    /// Tenants come and go under load, each with a file system of its own (as root)
+    Serve {
+        /// Four tenants at a time, for so long
+        #[arg(long, conflicts_with = "rounds")]
+        seconds: Option<u64>,
+        /// One tenant at a time, so often, and a look at what is left after each
+        #[arg(long, default_value_t = 1000)]
+        rounds: u64,
+    },
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -45,6 +54,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         What::Crash(arguments) => crash::run(arguments),
         What::Kill(arguments) => kill::run(arguments),
+        What::Serve { seconds, rounds } => {
+            let (kind, number) = match seconds {
+                Some(seconds) => ("--seconds", seconds.to_string()),
+                None => ("--rounds", rounds.to_string()),
+            };
+            run_command(cargo(tests("holm", "soak", &[kind, &number])))
+        }
     }
 }
 

@@ -1,0 +1,235 @@
+//! Tenants come and go under load, in one server: `cargo xtask soak serve`.
+//!
+//! Each has a file system of its own, mounted for it alone, and 64 connections that read, write and
+//! list in it when it is removed. As soon as that returns, unmounting must succeed. At the end the
+//! server has the descriptors and threads that it had before the first of them, and no more memory
+//! than after the first few.
+//!
+//! As root: it mounts, in a mount namespace of its own.
+
+mod clients;
+#[path = "../../../netns/tests/support/counting.rs"]
+mod counting;
+
+use holm::model::{ExportSpec, ListenSpec, NamespaceSpec, Squash};
+use holm::server::{Options, Server};
+use holm_lifetime::Deadline;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["--clients", address] = words[..] {
+        return clients::run(address.parse().expect("an address"));
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("not run: mounting takes root\n0 passed, 0 failed");
+        return;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe().expect("the path of this program");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]).arg(own).args(&arguments);
+        panic!("unshare: {}", command.env(INSIDE, "").exec());
+    }
+    let number = |text: &str| text.parse().expect("a number");
+    // The last is whatever the test runner passes.
+    let (tenants, rounds, time) = match words[..] {
+        ["--rounds", rounds] => (1, number(rounds), None),
+        ["--seconds", seconds] => (4, u64::MAX, Some(Duration::from_secs(number(seconds)))),
+        _ => (1, 20, None),
+    };
+    soak(tenants, rounds, time);
+    println!("1 passed, 0 failed");
+}
+
+/// Set in the mount namespace.
+const INSIDE: &str = "HOLM_SOAK_INSIDE";
+
+/// What is held by the process now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holds {
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Holds {
+    fn now() -> Self {
+        let count = |path: &str| fs::read_dir(path).expect("/proc").count();
+        // One of the descriptors is that of the listing itself.
+        Self { descriptors: count("/proc/self/fd"), threads: count("/proc/self/task") }
+    }
+
+    /// Waits until nothing more is held than this: threads that end are seen for a moment longer.
+    fn wait(self) {
+        let begin = Instant::now();
+        loop {
+            let now = Self::now();
+            if now.descriptors <= self.descriptors && now.threads <= self.threads {
+                return;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "left: {now:?}, before: {self:?}\n{}",
+                open_files()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn open_files() -> String {
+    let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let names = links.filter_map(|link| fs::read_link(link.path()).ok());
+    names.map(|name| name.display().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn soak(tenants: usize, rounds: u64, time: Option<Duration>) {
+    let folder = TempDir::new().expect("a temporary folder");
+    let images: Vec<_> = (0..tenants).map(|tenant| Image::new(folder.path(), tenant)).collect();
+    let server = Server::start(Options::new(folder.path().join("state"))).expect("a server");
+    // What is made once and for all is made in the first rounds.
+    let warm_up = WARM_UP.min(rounds / 2);
+    run(&server, &images, warm_up, None, None);
+    let holds = Holds::now();
+    let before = counting::allocated();
+    let begin = Instant::now();
+    let (done, slowest) = run(&server, &images, rounds - warm_up, time, Some(holds));
+    holds.wait();
+    let grown = counting::allocated() - before;
+    println!(
+        "soak serve: {} tenants came and went under {} connections each, {tenants} at a time, in {:.0} \
+         s; the slowest removal took {:.0} ms; every file system was unmounted at once; left: {} \
+         descriptors, {} threads; bytes allocated, against before: {grown:+}",
+        warm_up * tenants as u64 + done,
+        clients::CONNECTIONS,
+        begin.elapsed().as_secs_f64(),
+        slowest.as_secs_f64() * 1e3,
+        Holds::now().descriptors - holds.descriptors,
+        Holds::now().threads - holds.threads,
+    );
+    assert!(grown <= ONCE_AND_FOR_ALL, "{grown} bytes more than after {warm_up} rounds");
+    server.stop(Deadline::Never).expect("nobody is in");
+}
+
+/// Every tenant comes and goes so often, or for so long. After each round, when there is one tenant
+/// only, the process must hold no more than `holds`.
+fn run(
+    server: &Server,
+    images: &[Image],
+    rounds: u64,
+    time: Option<Duration>,
+    holds: Option<Holds>,
+) -> (u64, Duration) {
+    let (done, slowest, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let tenants: Vec<_> = images
+            .iter()
+            .map(|image| {
+                let (done, slowest, over) = (&done, &slowest, &over);
+                scope.spawn(move || {
+                    for _ in 0..rounds {
+                        if over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let removal = round(server, image);
+                        slowest.fetch_max(removal.as_micros() as u64, Ordering::Relaxed);
+                        done.fetch_add(1, Ordering::Relaxed);
+                        if let ([_], Some(holds)) = (images, holds) {
+                            // This thread is one more.
+                            Holds { threads: holds.threads + 1, ..holds }.wait();
+                        }
+                        if time.is_some_and(|time| begin.elapsed() > time) {
+                            over.store(true, Ordering::Relaxed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        tenants.into_iter().for_each(|tenant| tenant.join().expect("a round failed"));
+    });
+    (done.into_inner(), Duration::from_micros(slowest.into_inner()))
+}
+
+/// One life of a tenant; how long its removal took.
+fn round(server: &Server, image: &Image) -> Duration {
+    image.mount();
+    let spec = NamespaceSpec {
+        name: image.name.clone(),
+        export: vec![ExportSpec { squash: Squash::None, ..ExportSpec::new("/", &image.directory) }],
+        listen: vec![ListenSpec::new(SocketAddr::from(([127, 0, 0, 1], 0)))],
+        ..NamespaceSpec::default()
+    };
+    let view = server.add_namespace(spec).expect("a namespace");
+    let clients = clients::Clients::start(view.listeners[0].local);
+    let begin = Instant::now();
+    server.del_namespace(&image.name, Deadline::after(PATIENCE)).expect("nothing is held");
+    let removal = begin.elapsed();
+    image.unmount();
+    clients.join();
+    removal
+}
+
+/// A file system in a file.
+struct Image {
+    name: String,
+    file: PathBuf,
+    directory: PathBuf,
+}
+
+impl Image {
+    fn new(folder: &Path, number: usize) -> Self {
+        let name = format!("tenant-{number}");
+        let (file, directory) = (folder.join(format!("{name}.ext4")), folder.join(&name));
+        fs::create_dir(&directory).expect("a directory");
+        fs::File::create(&file).and_then(|file| file.set_len(64 << 20)).expect("a file");
+        let image = Self { name, file, directory };
+        command("mkfs.ext4", &["-q", "-F"], &image.file);
+        image.mount();
+        fs::write(image.directory.join("file"), vec![7; 4 << 20]).expect("a large file");
+        (0..300).for_each(|number| {
+            fs::write(image.directory.join(format!("entry-{number}")), "").expect("a file");
+        });
+        image.unmount();
+        image
+    }
+
+    fn mount(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]).arg(&self.file).arg(&self.directory);
+        assert!(mount.status().expect("mount(8)").success(), "{mount:?}");
+    }
+
+    /// At once, or not at all.
+    fn unmount(&self) {
+        command("umount", &[], &self.directory);
+    }
+}
+
+fn command(program: &str, arguments: &[&str], path: &Path) {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(path);
+    let output = command.output().expect(program);
+    if !output.status.success() {
+        panic!("{command:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), open_files());
+    }
+}
+
+/// Rounds after which everything that is made once is there.
+const WARM_UP: u64 = 10;
+/// What may still be made after that, in bytes: the tables and free lists of threads that met the load
+/// for the first time.
+const ONCE_AND_FOR_ALL: isize = 256 << 10;
+/// What a removal may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(120);
