@@ -22,11 +22,9 @@ pub struct Clients(Child);
 impl Clients {
     /// Starts it, and returns when every client has had a few answers.
     pub fn start(address: SocketAddr) -> Self {
-        let mut child = Command::new("/proc/self/exe")
-            .args(["--clients", &address.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the clients");
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["--clients", &address.to_string()]).stdout(Stdio::piped());
+        let mut child = crate::spawn(&mut command);
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         assert_eq!(line, "under load\n");

@@ -18,8 +18,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -139,6 +140,7 @@ fn run(
             .map(|image| {
                 let (done, slowest, over) = (&done, &slowest, &over);
                 scope.spawn(move || {
+                    let _failed = Failed(over);
                     for _ in 0..rounds {
                         if over.load(Ordering::Relaxed) {
                             break;
@@ -160,6 +162,17 @@ fn run(
         tenants.into_iter().for_each(|tenant| tenant.join().expect("a round failed"));
     });
     (done.into_inner(), Duration::from_micros(slowest.into_inner()))
+}
+
+/// Where one tenant fails, the others end.
+struct Failed<'a>(&'a AtomicBool);
+
+impl Drop for Failed<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One life of a tenant; how long its removal took.
@@ -206,9 +219,8 @@ impl Image {
     }
 
     fn mount(&self) {
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "loop"]).arg(&self.file).arg(&self.directory);
-        assert!(mount.status().expect("mount(8)").success(), "{mount:?}");
+        let arguments = ["-o", "loop", self.file.to_str().expect("a path in ASCII")];
+        command("mount", &arguments, &self.directory);
     }
 
     /// At once, or not at all.
@@ -220,10 +232,19 @@ impl Image {
 fn command(program: &str, arguments: &[&str], path: &Path) {
     let mut command = Command::new(program);
     command.args(arguments).arg(path);
-    let output = command.output().expect(program);
+    command.stderr(Stdio::piped());
+    let output = spawn(&mut command).wait_with_output().expect(program);
     if !output.status.success() {
         panic!("{command:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), open_files());
     }
+}
+
+/// Starts a process, one at a time: until it executes its program it has all our descriptors, those of
+/// a tenant that is about to be removed, too.
+fn spawn(command: &mut Command) -> Child {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// Rounds after which everything that is made once is there.
