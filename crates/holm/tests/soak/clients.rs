@@ -24,10 +24,13 @@ impl Clients {
     pub fn start(address: SocketAddr) -> Self {
         let mut command = Command::new("/proc/self/exe");
         command.args(["--clients", &address.to_string()]).stdout(Stdio::piped());
-        let mut child = crate::spawn(&mut command);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        assert_eq!(line, "under load\n");
+        let starting = crate::starting();
+        let mut child = command.spawn().expect("the clients");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut expect = |text| assert_eq!(lines.next().expect("a line").expect("text"), text);
+        expect("started");
+        drop(starting);
+        expect("under load");
         Self(child)
     }
 
@@ -39,6 +42,11 @@ impl Clients {
 
 /// The clients themselves.
 pub fn run(address: SocketAddr) {
+    let say = |text| {
+        println!("{text}");
+        std::io::stdout().flush().expect("the server's side reads it");
+    };
+    say("started");
     let loaded = Barrier::new(CONNECTIONS + 1);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS)
@@ -48,8 +56,7 @@ pub fn run(address: SocketAddr) {
             })
             .collect();
         loaded.wait();
-        println!("under load");
-        std::io::stdout().flush().expect("the server's side reads it");
+        say("under load");
         for client in clients {
             client.join().expect("a client saw something amiss");
         }

@@ -18,9 +18,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -232,19 +232,20 @@ impl Image {
 fn command(program: &str, arguments: &[&str], path: &Path) {
     let mut command = Command::new(program);
     command.args(arguments).arg(path);
-    command.stderr(Stdio::piped());
-    let output = spawn(&mut command).wait_with_output().expect(program);
+    let starting = starting();
+    let output = command.output().expect(program);
+    drop(starting);
     if !output.status.success() {
         panic!("{command:?}: {}\n{}", String::from_utf8_lossy(&output.stderr), open_files());
     }
 }
 
-/// Starts a process, one at a time: until it executes its program it has all our descriptors, those of
-/// a tenant that is about to be removed, too.
-fn spawn(command: &mut Command) -> Child {
+/// Held while a process starts, until it surely executes its program: before that it has all our
+/// descriptors, those of a tenant that is about to be removed, too. (That `spawn` has returned is no
+/// sign: the kernel lets us go on before it closes them.)
+fn starting() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Rounds after which everything that is made once is there.
