@@ -102,7 +102,7 @@ impl Socket {
             Ok(path) => Self::bind(&path).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        Ok(bound.inspect_err(|why| tracing::warn!("no admin socket: {why}")).ok())
+        Ok(bound.inspect_err(|why| tracing::info!("no admin socket: {why}")).ok())
     }
 
     /// Where it is.

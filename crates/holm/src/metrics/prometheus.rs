@@ -129,7 +129,7 @@ impl Numbers {
     fn bytes(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "Bytes of files that were read or written";
         let (unit, kind) = (Unit::Bytes, MetricType::Counter);
-        let mut metric = encoder.encode_descriptor("files", help, Some(&unit), kind)?;
+        let mut metric = encoder.encode_descriptor("file", help, Some(&unit), kind)?;
         for (ns, id, of) in self.operations().filter(|(_, _, of)| of.bytes > 0) {
             let labels = [("ns", ns), ("id", &id), ("procedure", &of.procedure)];
             value(&mut metric.encode_family(&labels)?, kind, of.bytes)?;

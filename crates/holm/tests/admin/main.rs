@@ -7,7 +7,7 @@ mod metrics;
 mod monitor;
 mod running;
 mod socket;
+mod stuck;
 mod top;
-#[allow(dead_code, reason = "its server is not used here, its client is")]
 #[path = "../it/world.rs"]
 mod world;

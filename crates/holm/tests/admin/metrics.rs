@@ -111,7 +111,7 @@ fn prometheus_reads_every_number() {
     let read = [("ns", "blue"), ("procedure", "READ")];
     let stale = [("ns", "blue"), ("procedure", "READ"), ("status", "NFS3ERR_STALE")];
     assert_eq!(value("holm_errors_total", &stale), 11.0);
-    assert_eq!(value("holm_files_bytes_total", &read), 12.0);
+    assert_eq!(value("holm_file_bytes_total", &read), 12.0);
     assert_eq!(value("holm_operation_seconds_count", &read), 3.0);
     let histogram = scrape.samples.iter().find_map(|sample| match &sample.value {
         Value::Histogram(buckets) if sample.metric == "holm_operation_seconds" => Some(buckets),

@@ -63,7 +63,10 @@ impl Progress {
     }
 }
 
-/// Columns of the terminal.
+/// Columns of the terminal, if it knows how many it has.
 fn width() -> usize {
-    ratatui::crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
+    match ratatui::crossterm::terminal::size() {
+        Ok((columns @ 1.., _)) => columns.into(),
+        _ => 80,
+    }
 }
