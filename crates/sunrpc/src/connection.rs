@@ -97,6 +97,10 @@ pub enum Broken {
     /// A record is no call.
     #[error("a record is no call: {0}")]
     Message(#[from] holm_xdr::Error),
+    /// A call gets no reply, such as one that is being served for another connection. On this one the
+    /// peer would wait for ever; on its next it is answered.
+    #[error("a call gets no reply here")]
+    Unanswered,
 }
 
 impl Connection {
@@ -142,8 +146,10 @@ impl Connection {
             };
             let served = programs.serve(context, &record, Framing::Stream, &mut self.outgoing)?;
             self.served += 1;
-            if let Served::Payload(len) = served {
-                self.payload = Some(len);
+            match served {
+                Served::Payload(len) => self.payload = Some(len),
+                Served::Never => return Err(Broken::Unanswered),
+                Served::Now | Served::Later => {}
             }
         }
         Ok(self.must_send().unwrap_or(Step::Again))

@@ -45,7 +45,7 @@ pub enum Answer {
     /// The reply is given later, with [`reply`]. What is written is taken back.
     Later,
     /// There is no reply, such as to a retransmission of a call that is being served. What is
-    /// written is taken back.
+    /// written is taken back. A stream ends then, or the peer would wait for ever.
     Never,
 }
 

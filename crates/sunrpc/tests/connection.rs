@@ -16,7 +16,7 @@ use std::thread;
 const PROGRAM: u32 = 0x2000_0007;
 
 /// 0: nothing. 1: the opaque that it is called with. 2: a payload of that length. 3: later.
-/// 4: user and groups.
+/// 4: user and groups. 5: never.
 struct Echo;
 
 impl Program<Vec<u32>> for Echo {
@@ -59,6 +59,7 @@ impl Program<Vec<u32>> for Echo {
                 results.put(&Array::<u32, 17>::new(groups).map_err(|_| Refusal::SystemError)?);
                 Ok(Answer::Now)
             }
+            5 => Ok(Answer::Never),
             _ => Err(Refusal::ProcedureUnavailable),
         }
     }
@@ -201,6 +202,16 @@ fn a_connection_that_makes_no_sense_is_to_be_closed() {
 }
 
 /// Serves one connection after the other until the listener's owner is gone.
+#[test]
+fn a_call_without_a_reply_ends_the_connection_after_the_replies_before_it() {
+    let mut later = Vec::new();
+    let mut connection = Connection::new(Limits::default());
+    receive(&mut connection, &calls(&[(1, 0, &[]), (2, 5, &[]), (3, 0, &[])]));
+    assert_eq!(connection.serve(&programs(), &mut later, 10), Err(Broken::Unanswered));
+    assert_eq!(connection.unsent().len(), 28, "the call before it was served");
+    assert_eq!(connection.unsent()[4..8], [0, 0, 0, 1]);
+}
+
 fn serve(listener: &TcpListener) {
     for stream in listener.incoming() {
         let Ok(stream) = stream else { return };

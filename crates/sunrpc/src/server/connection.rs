@@ -82,6 +82,7 @@ impl<T: Transport, S: Service> Served<T, S> {
                 let step = self.serve_received(turn, connection, done);
                 match (self.send(connection, done), step) {
                     (Sent::Ended, _) | (_, None) => return Next::Done,
+                    (_, Some(Err(Broken::Unanswered))) => return Next::Done,
                     (_, Some(Err(_))) => {
                         self.place.counted().broken.fetch_add(1, Ordering::Relaxed);
                         return Next::Done;
