@@ -50,7 +50,8 @@ pub enum OpenError {
     /// We may not.
     #[error(
         "not allowed to enter the network namespace of {0}: that takes CAP_SYS_ADMIN, and \
-         CAP_SYS_PTRACE where it is found by a process; start holm as root, with these capabilities"
+         CAP_SYS_PTRACE where it is found by a process; start holm as root, with `containers = true` in its \
+         configuration"
     )]
     NotAllowed(String),
     /// The system's error.
