@@ -65,6 +65,7 @@ impl Holm {
         let state = TempDir::new().unwrap();
         command.arg("serve").arg(served.path()).args(["--listen", listen]);
         command.arg("--state-dir").arg(state.path());
+        command.arg("--admin").arg(state.path().join("admin.sock"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         let serves = said.lines().any(|line| line.unwrap().starts_with("libnfs:"));

@@ -85,6 +85,7 @@ fn configuration_is_served_read_again_and_ended() {
         let mut serve = Command::new(HOLM);
         serve.args(["serve", "--state-dir"]).arg(world.folder().join("state"));
         serve.arg("--config").arg(&file);
+        serve.arg("--admin").arg(world.admin());
         serve
     };
     let refused = serve().output().unwrap();

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 pub const HOLM: &str = env!("CARGO_BIN_EXE_holm");
@@ -39,9 +40,17 @@ impl World {
         self.folder().join("state")
     }
 
+    /// A socket for one server more.
+    pub fn admin(&self) -> PathBuf {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        let server = SERVERS.fetch_add(1, Ordering::Relaxed);
+        self.state().join(format!("admin-{server}.sock"))
+    }
+
     pub fn arguments(&self, directory: &Path, more: &[&str]) -> Vec<OsString> {
         let mut arguments = vec!["serve".into(), directory.into(), "--state-dir".into()];
         arguments.push(self.state().into());
+        arguments.extend(["--admin".into(), self.admin().into()]);
         if !more.contains(&"--listen") {
             arguments.extend(["--listen".into(), "127.0.0.1:0".into()]);
         }
