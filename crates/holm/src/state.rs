@@ -103,18 +103,24 @@ impl StateDir {
         let this = Self::open(&folder)?;
         // The name is a hash: here stands of what.
         let name = folder.join("directory");
-        match fs::read(&name) {
-            Ok(of) if of == served.as_os_str().as_bytes() => Ok(this),
-            Ok(_) => {
-                bail!("{} is of another directory: use another --state-dir", folder.display())
+        let of = match fs::read(&name) {
+            Ok(of) => of,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("could not read {}", name.display()));
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::write(&name, served.as_os_str().as_bytes())
-                    .with_context(|| format!("could not write {}", name.display()))?;
-                Ok(this)
-            }
-            Err(error) => Err(error).with_context(|| format!("could not read {}", name.display())),
+        };
+        if of == served.as_os_str().as_bytes() {
+            return Ok(this);
         }
+        // No path is empty or has a zero: its name was on the disk when the machine failed, and what
+        // was written to it was not.
+        if !of.is_empty() && !of.contains(&0) {
+            bail!("{} is of another directory: use another --state-dir", folder.display());
+        }
+        fs::write(&name, served.as_os_str().as_bytes())
+            .with_context(|| format!("could not write {}", name.display()))?;
+        Ok(this)
     }
 
     /// What is kept of a namespace of this name, or a new incarnation, of which nothing is kept yet.
@@ -451,6 +457,25 @@ mod tests {
         let incarnation = state.incarnation(name).unwrap();
         state.change(&[Change::Keep(name.into(), incarnation.clone())]).unwrap();
         incarnation
+    }
+
+    #[test]
+    fn state_of_a_directory_is_its_own_and_outlives_a_power_failure() {
+        let all = TempDir::new().unwrap();
+        let served = Path::new("/srv/files");
+        let open = || StateDir::of_directory(all.path(), served);
+        let state = open().unwrap();
+        let name = state.folder.join("directory");
+        drop(state);
+        // As the disk has them when the machine failed right after the start.
+        for lost in [&b""[..], &[0; 10]] {
+            fs::write(&name, lost).unwrap();
+            drop(open().unwrap());
+            assert_eq!(fs::read(&name).unwrap(), b"/srv/files");
+        }
+        fs::write(&name, "/srv/others").unwrap();
+        let refused = open().unwrap_err().to_string();
+        assert!(refused.contains("is of another directory"), "{refused}");
     }
 
     #[test]
