@@ -29,26 +29,28 @@ pub const SECRET: &[u8] = b"nobody reads this through the export";
 /// The programs, and the thread that serves.
 pub struct Server {
     pub programs: Programs<Context<Inline>>,
-    pub context: Context<Inline>,
+    /// There from the first [service](Self::service) on.
+    pub context: Option<Context<Inline>>,
     directory: PathBuf,
 }
 
 impl Server {
     /// All programs, or those that are served by datagrams.
     pub fn new(datagrams: bool) -> Self {
-        static PRIVILEGES: LazyLock<Privileges> =
-            LazyLock::new(|| Privileges::detect().expect("what we may do"));
         let programs = match datagrams {
             false => holm_nfsd::programs(),
             true => holm_nfsd::programs_by_datagram(),
         };
-        let context = Context::new(&PRIVILEGES, Inline).expect("the first of this thread");
-        Self { programs, context, directory: scratch() }
+        Self { programs, context: None, directory: scratch() }
     }
 
     /// A new export with a few files, a secret beside it, and its service; every caller is taken at
     /// its word.
-    pub fn service(&self) -> (Arc<Service>, Vec<Vec<u8>>) {
+    pub fn service(&mut self) -> (Arc<Service>, Vec<Vec<u8>>) {
+        static PRIVILEGES: LazyLock<Privileges> =
+            LazyLock::new(|| Privileges::detect().expect("what we may do"));
+        // As long as it has a context the thread is whoever called last, who may not remove everything.
+        drop(self.context.take());
         let export = self.directory.join("export");
         match fs::symlink_metadata(&export) {
             Ok(_) => fs::remove_dir_all(&export).expect("the export can be removed"),
@@ -72,6 +74,8 @@ impl Server {
         service.set_exports(ExportTable::new(vec![opened]).expect("one export"));
         let local = LOCAL.parse().expect("an address");
         service.set_listening(vec![Listening::new(Transport::Tcp, local)]);
+        let context = Context::new(&PRIVILEGES, Inline).expect("the one of this thread");
+        self.context = Some(context);
         (service, vec![root.as_bytes().to_vec()])
     }
 

@@ -20,7 +20,7 @@ struct State {
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::new({
-        let server = Server::new(true);
+        let mut server = Server::new(true);
         let (service, root) = server.service();
         State { server, service, root }
     });
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     STATE.with_borrow_mut(|State { server, service, root }| {
         let message = with_handles(data, root);
         let mut out = Encoder::new();
-        let Server { context, programs, .. } = server;
+        let Server { context: Some(context), programs, .. } = server else { unreachable!() };
         let served = context.attend(service, peer(Transport::Udp), |context| {
             programs.serve(context, &message, Framing::Datagram, &mut out)
         });

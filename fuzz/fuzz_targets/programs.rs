@@ -39,7 +39,9 @@ fn serve(server: &mut Server, data: &[u8]) {
             connection.received(count);
             rest = &rest[count..];
             loop {
-                let Server { context, programs, .. } = server;
+                let Server { context: Some(context), programs, .. } = server else {
+                    unreachable!()
+                };
                 let step = context.attend(&service, peer(Transport::Tcp), |context| {
                     connection.serve(programs, context, 1)
                 });
