@@ -175,7 +175,9 @@ impl server::Service for Programme {
         context.blocking().ns.set(served.ns.id().id);
         let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
         let peer = Peer::new(transport, peer.address, peer.local);
-        Some(context.attend_within(within, service, peer, serve))
+        let attended = context.attend_within(within, service, peer, serve);
+        let namespace = served.ns.id();
+        attended.inspect_err(|error| tracing::error!(%namespace, %error, "flush failed")).ok()
     }
 }
 

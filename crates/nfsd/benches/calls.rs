@@ -197,7 +197,7 @@ impl Bench {
             };
             if cached {
                 let within = Within::<Object>::enter(ns).expect("live");
-                context.attend_within(within, service, peer, serve);
+                context.attend_within(within, service, peer, serve).expect("flushed");
             } else {
                 context.attend(service, peer, serve);
             }

@@ -238,6 +238,15 @@ fn attributes(
 }
 
 impl HeldFile<'_> {
+    /// A write that was to flush what it wrote has failed: writes of others may have been lost with
+    /// it.
+    pub(crate) fn write_failed(&self, files: Files<'_>) {
+        match self {
+            Self::Own(_) => files.change_write_verifier(),
+            Self::Cached(file) => file.write_failed(),
+        }
+    }
+
     /// Runs something that may leave data in memory that is to be brought to the disk by a commit.
     pub(crate) fn write<R>(&self, write: impl FnOnce(&OpenFile) -> R) -> R {
         match self {

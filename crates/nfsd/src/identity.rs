@@ -25,6 +25,7 @@
 //!   does that when user 0 becomes another; where we are not user 0 but have capabilities, we do.
 //!   `CAP_SYS_RESOURCE`, which opens the blocks reserved for root, is given up for good.
 
+use crate::volume::Later;
 use crate::{Result, Status, sys};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
@@ -252,7 +253,7 @@ impl<'p> Session<'p> {
     ) -> Result<T> {
         let credentials = self.privileges.effective(credentials);
         self.change_to(Identity::Caller(credentials))?;
-        Ok(work(&Caller { session: self, credentials }))
+        Ok(work(&Caller { session: self, credentials, later: None }))
     }
 
     /// Who a caller with these credentials, squashed already, is here.
@@ -296,16 +297,27 @@ impl Drop for Session<'_> {
 }
 
 /// Proof that the thread acts as this caller.
-#[derive(Debug)]
 pub struct Caller<'s> {
     session: &'s Session<'s>,
     credentials: Credentials,
+    /// Who flushes what it changes; none: the operations do it.
+    later: Option<&'s dyn Later>,
 }
 
 impl Caller<'_> {
     /// Who it is, for the kernel.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// The same caller, whose changes are flushed later.
+    pub(crate) fn flushed_by<'l>(&'l self, later: &'l dyn Later) -> Caller<'l> {
+        Caller { session: self.session, credentials: self.credentials, later: Some(later) }
+    }
+
+    /// Who flushes what it changes, if the operations do not have to.
+    pub(crate) fn later(&self) -> Option<&dyn Later> {
+        self.later
     }
 
     /// Runs `work` with our user and our capabilities, for what the caller is entitled to by our
@@ -316,6 +328,12 @@ impl Caller<'_> {
         let result = work();
         drop(back);
         Ok(result)
+    }
+}
+
+impl fmt::Debug for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caller").field(&self.credentials).finish()
     }
 }
 

@@ -37,10 +37,23 @@ impl Verifier {
     }
 }
 
+/// What something that was written waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// A commit, if one ever comes.
+    Commit,
+    /// Its own answer, before which it is flushed.
+    Answer,
+}
+
 /// The flushes of one file.
 pub(super) struct Flushes {
     /// Something was written since the last flush began.
     dirty: AtomicBool,
+    /// Some of that waits for a commit, which may be far: there may be much of it.
+    unstable: AtomicBool,
+    /// How many have failed.
+    failures: AtomicU64,
     rounds: Mutex<Rounds>,
     ended: Condvar,
 }
@@ -60,6 +73,8 @@ impl Flushes {
     pub(super) fn new() -> Self {
         Self {
             dirty: AtomicBool::new(false),
+            unstable: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
             rounds: Mutex::new(Rounds::default()),
             ended: Condvar::new(),
         }
@@ -67,10 +82,29 @@ impl Flushes {
 
     /// Notes that something was written. After the write, and before it is answered: a flush that
     /// began during the write need not have seen it.
-    pub(super) fn written(&self) {
-        if !self.dirty.load(Ordering::Relaxed) {
-            self.dirty.store(true, Ordering::Release);
+    pub(super) fn written(&self, until: Until) {
+        let unstable = (until == Until::Commit).then_some(&self.unstable);
+        for flag in unstable.into_iter().chain([&self.dirty]) {
+            if !flag.load(Ordering::Relaxed) {
+                flag.store(true, Ordering::Release);
+            }
         }
+    }
+
+    /// Whether something that was written waits for a commit.
+    pub(super) fn is_unstable(&self) -> bool {
+        self.unstable.load(Ordering::Acquire)
+    }
+
+    /// How many flushes have failed. Linux tells whoever flushes next, and nobody after that: a write
+    /// whose own flush went well is lost all the same if another one failed in between.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// Somebody heard of a failure otherwise than by a commit.
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -106,6 +140,7 @@ impl Flushes {
         }
         rounds.running = rounds.next.take();
         // What is written from here on is for another flush.
+        self.unstable.store(false, Ordering::Release);
         self.dirty.store(false, Ordering::Release);
         drop(rounds);
 
@@ -130,7 +165,8 @@ impl Drop for Ending<'_> {
         Counters::add(&self.counters.flushes, 1);
         if self.outcome.is_err() {
             Counters::add(&self.counters.failed_flushes, 1);
-            self.flushes.dirty.store(true, Ordering::Release);
+            self.flushes.written(Until::Commit);
+            self.flushes.failed();
             // Before the next flush, which may succeed without the data, lets anybody answer.
             self.verifier.change();
         }

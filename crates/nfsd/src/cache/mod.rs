@@ -38,6 +38,7 @@ mod counters;
 mod fanotify;
 mod file;
 mod flush;
+mod in_use;
 mod isolated;
 mod namespace;
 mod objects;
@@ -48,8 +49,9 @@ pub use clock::Clock;
 pub use counters::{Limits, Statistics};
 pub use file::{File, Key, Object, Opened, Stamp};
 pub use flush::WriteVerifier;
+pub use in_use::{Cached, Kept, Stateful};
 pub use isolated::Within;
-pub use namespace::{Cache, Cached, Stateful};
+pub use namespace::Cache;
 pub use objects::{CachedFile, CachedListing, CachedNode};
 pub use watcher::Watcher;
 

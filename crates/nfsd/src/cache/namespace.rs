@@ -4,6 +4,7 @@ use super::Shared;
 use super::counters::{Counters, Level, Permit, Statistics};
 use super::file::{File, Key, Kind, Opened};
 use super::flush::{Flushes, Verifier, WriteVerifier};
+use super::in_use::Cached;
 use super::isolated::{BATCH, DisposeList, Isolated, Within};
 use super::table::{Entry, Farewell, Held, Lookup, NewWatch, Outcome, Table, Ticket};
 use crate::handle::FileHandle;
@@ -12,21 +13,20 @@ use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use holm_lifetime::sync::{Arc, Mutex};
 use holm_netns::Namespace;
 use std::fmt;
-use std::ops::Deref;
 
 /// The open files of one namespace.
 ///
 /// It is found inside of the namespace, `inside.get::<Caches<F>>()`; so whoever has a reference is
 /// inside, and what borrows from it, as an open [`Cached`] file does, is gone before they leave.
 pub struct Cache<F: File> {
-    shared: Arc<Shared<F>>,
-    ns: Namespace,
-    table: Table<F>,
+    pub(super) shared: Arc<Shared<F>>,
+    pub(super) ns: Namespace,
+    pub(super) table: Table<F>,
     disposing: Mutex<DisposeList<F>>,
     /// No worker is sent any more.
     stopped: AtomicBool,
     level: Arc<Level>,
-    verifier: Verifier,
+    pub(super) verifier: Verifier,
     counters: Counters,
 }
 
@@ -73,13 +73,13 @@ impl<F: File> Cache<F> {
         open: impl FnOnce() -> Result<Opened<F>>,
     ) -> Result<Cached<'_, F>> {
         let ticket = match self.find(key, Kind::Cached, place)? {
-            Ok(found) => return Ok(Cached { cache: self, entry: Some(found) }),
+            Ok(found) => return Ok(Cached::new(self, found)),
             Err(ticket) => ticket,
         };
         let opening = Opening::begin(self, key, ticket);
         let room = self.make_room();
         let entry = opening.finish(Kind::Cached, room, self.shared.clock.now(), open)?;
-        Ok(Cached { cache: self, entry: Some(entry) })
+        Ok(Cached::new(self, entry))
     }
 
     /// Puts in what somebody has opened and seen where it belongs at the time `placed`.
@@ -152,10 +152,10 @@ impl<F: File> Cache<F> {
     pub(super) fn find_open(&self, key: &Key, placed: bool) -> Option<Cached<'_, F>> {
         let clock = || self.shared.clock.now();
         let entry = self.table.peek(key, self.shared.round(), placed, clock)?;
-        Some(Cached { cache: self, entry: Some(entry) })
+        Some(Cached::new(self, entry))
     }
 
-    fn find(
+    pub(super) fn find(
         &self,
         key: &Key,
         kind: Kind,
@@ -166,7 +166,7 @@ impl<F: File> Cache<F> {
             match self.table.find(key, kind, self.shared.round(), place.is_some(), clock) {
                 Lookup::Misplaced(entry) => {
                     let asked = clock();
-                    let found = Cached { cache: self, entry: Some(entry) };
+                    let found = Cached::new(self, entry);
                     if let Some(Err(status)) = place.as_ref().map(|place| place()) {
                         drop(found);
                         self.changed(key.handle());
@@ -179,7 +179,7 @@ impl<F: File> Cache<F> {
                 Lookup::Stopped => return Err(Status::Jukebox),
                 Lookup::Doubtful(entry, stamp) => {
                     let asked = clock();
-                    let found = Cached { cache: self, entry: Some(entry) };
+                    let found = Cached::new(self, entry);
                     Counters::add(&self.counters.revalidated, 1);
                     if found.stamp() == Ok(stamp) {
                         self.table.still_has(key, stamp, asked);
@@ -196,7 +196,7 @@ impl<F: File> Cache<F> {
     }
 
     /// Whether there is room for one more file, now that there should be.
-    fn make_room(&self) -> bool {
+    pub(super) fn make_room(&self) -> bool {
         let excess = self.level.excess();
         if excess > 0 {
             let round = self.shared.round();
@@ -351,7 +351,11 @@ impl<F: File> Cache<F> {
         drop(permit);
     }
 
-    fn commit(&self, flushes: &Flushes, flush: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(super) fn commit(
+        &self,
+        flushes: &Flushes,
+        flush: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         flushes.commit(&self.verifier, &self.counters, flush)
     }
 
@@ -384,10 +388,10 @@ impl<F: File> Cache<F> {
 }
 
 /// For files that may be anywhere.
-const NOWHERE: Option<fn() -> Result<()>> = None;
+pub(super) const NOWHERE: Option<fn() -> Result<()>> = None;
 
 /// Between look-up and table: ends the ticket whatever happens.
-struct Opening<'c, F: File> {
+pub(super) struct Opening<'c, F: File> {
     cache: &'c Cache<F>,
     key: &'c Key,
     ticket: Ticket,
@@ -396,11 +400,11 @@ struct Opening<'c, F: File> {
 }
 
 impl<'c, F: File> Opening<'c, F> {
-    fn begin(cache: &'c Cache<F>, key: &'c Key, ticket: Ticket) -> Self {
+    pub(super) fn begin(cache: &'c Cache<F>, key: &'c Key, ticket: Ticket) -> Self {
         Self { cache, key, ticket, has_entry: false }
     }
 
-    fn finish(
+    pub(super) fn finish(
         mut self,
         kind: Kind,
         keep: bool,
@@ -457,187 +461,6 @@ impl<F: File> Drop for Opening<'_, F> {
             && let Some(mark) = self.cache.table.give_up(self.key)
         {
             self.cache.shared.watcher.end(mark, None);
-        }
-    }
-}
-
-/// A file in use by an operation. Dropping it leaves the file in the cache.
-#[must_use]
-pub struct Cached<'c, F: File> {
-    cache: &'c Cache<F>,
-    /// Taken by the destructor only, and where the file is handed on.
-    entry: Option<Held<F>>,
-}
-
-impl<F: File> Cached<'_, F> {
-    /// Runs something that writes to the file, and gives the verifier for its reply: the one from
-    /// before the write, so that a flush that loses what is being written is noticed.
-    pub fn write<R>(&self, write: impl FnOnce(&F) -> R) -> (R, WriteVerifier) {
-        write_to(self.cache, self.entry(), write)
-    }
-
-    /// Brings everything that was written before to the disk, whoever wrote it, and gives the
-    /// verifier for the reply. Commits at the same time share one flush.
-    ///
-    /// # Errors
-    ///
-    /// If the flush failed; everybody who shared it gets the same, and the verifier is another now.
-    pub fn commit(&self) -> Result<WriteVerifier> {
-        self.commit_in(|| ())
-    }
-
-    /// The same; what `begin` gives is held during the flush, by whoever carries it out.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn commit_in<G>(&self, begin: impl FnOnce() -> G) -> Result<WriteVerifier> {
-        commit_of(self.cache, self.entry(), begin)
-    }
-
-    /// When the file was last seen to be where it belongs.
-    pub(super) fn placed(&self) -> u64 {
-        self.entry().placed()
-    }
-
-    /// It was seen there.
-    pub(super) fn was_placed(&self, at: u64) {
-        self.entry().was_placed(at);
-    }
-
-    fn into_entry(mut self) -> Option<Held<F>> {
-        self.entry.take()
-    }
-
-    fn entry(&self) -> &Entry<F> {
-        match &self.entry {
-            Some(entry) => entry,
-            None => unreachable!("emptied only by what consumes it"),
-        }
-    }
-}
-
-fn write_to<F: File, R>(
-    cache: &Cache<F>,
-    entry: &Entry<F>,
-    write: impl FnOnce(&F) -> R,
-) -> (R, WriteVerifier) {
-    /// However the write ends, something may have been written.
-    struct Written<'e>(&'e Flushes);
-    impl Drop for Written<'_> {
-        fn drop(&mut self) {
-            self.0.written();
-        }
-    }
-    let verifier = cache.verifier.now();
-    let written = Written(&entry.flushes);
-    let result = write(&entry.file);
-    drop(written);
-    (result, verifier)
-}
-
-fn commit_of<F: File, G>(
-    cache: &Cache<F>,
-    entry: &Entry<F>,
-    begin: impl FnOnce() -> G,
-) -> Result<WriteVerifier> {
-    cache.commit(&entry.flushes, || {
-        let _held = begin();
-        entry.file.flush()
-    })?;
-    // After the flush: if another one failed before, this is not what the client has seen.
-    Ok(cache.verifier.now())
-}
-
-impl<F: File> Deref for Cached<'_, F> {
-    type Target = F;
-
-    fn deref(&self) -> &F {
-        &self.entry().file
-    }
-}
-
-impl<F: File> Drop for Cached<'_, F> {
-    fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.cache.put(entry);
-        }
-    }
-}
-
-impl<F: File> Within<F> {
-    /// Opens a file for somebody who will say when it is closed. It is not on the LRU, nothing makes
-    /// it leave, and the last who drops it closes it at once. Stateful opens of one key share a file.
-    ///
-    /// It keeps the namespace from going: whoever holds one lets go in `pre_exit`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `open`; [`Status::Jukebox`] if the namespace is on its way out, or as many files are
-    /// open as may be.
-    pub fn open_stateful(
-        self,
-        key: &Key,
-        open: impl FnOnce() -> Result<Opened<F>>,
-    ) -> Result<Stateful<F>> {
-        let cache: &Cache<F> = &self;
-        let entry = match cache.find(key, Kind::Stateful, NOWHERE)? {
-            Ok(found) => found,
-            Err(ticket) => {
-                let opening = Opening::begin(cache, key, ticket);
-                if !cache.make_room() {
-                    return Err(Status::Jukebox);
-                }
-                opening.finish(Kind::Stateful, true, cache.shared.clock.now(), open)?
-            }
-        };
-        Ok(Stateful { entry: Some(entry), within: self })
-    }
-}
-
-/// A file that is open until this is dropped.
-#[must_use]
-pub struct Stateful<F: File> {
-    entry: Option<Held<F>>,
-    /// After the file: Rule 2.
-    within: Within<F>,
-}
-
-impl<F: File> Stateful<F> {
-    /// As [`Cached::write`].
-    pub fn write<R>(&self, write: impl FnOnce(&F) -> R) -> (R, WriteVerifier) {
-        write_to(&self.within, self.entry(), write)
-    }
-
-    /// As [`Cached::commit`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn commit(&self) -> Result<WriteVerifier> {
-        commit_of(&self.within, self.entry(), || ())
-    }
-
-    fn entry(&self) -> &Entry<F> {
-        match &self.entry {
-            Some(entry) => entry,
-            None => unreachable!("emptied only by the destructor"),
-        }
-    }
-}
-
-impl<F: File> Deref for Stateful<F> {
-    type Target = F;
-
-    fn deref(&self) -> &F {
-        &self.entry().file
-    }
-}
-
-impl<F: File> Drop for Stateful<F> {
-    fn drop(&mut self) {
-        if let Some(entry) = self.entry.take().and_then(|entry| self.within.table.release(entry)) {
-            self.within.put(entry);
         }
     }
 }

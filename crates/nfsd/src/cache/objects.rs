@@ -6,7 +6,8 @@
 //! before it is used; one that was moved out of the export is stale from then on.
 
 use super::file::{Key, Object, Opened};
-use super::namespace::{Cache, Cached};
+use super::in_use::{Cached, Kept};
+use super::namespace::Cache;
 use crate::Result;
 use crate::attributes::Attributes;
 use crate::handle::FileHandle;
@@ -168,10 +169,14 @@ impl std::ops::Deref for CachedFile<'_> {
     type Target = OpenFile;
 
     fn deref(&self) -> &OpenFile {
-        match &*self.0 {
-            Object::File(file) => file,
-            _ => unreachable!("the key of a file is of nothing else"),
-        }
+        file_of(&self.0)
+    }
+}
+
+fn file_of(object: &Object) -> &OpenFile {
+    match object {
+        Object::File(file) => file,
+        _ => unreachable!("the key of a file is of nothing else"),
     }
 }
 
@@ -186,10 +191,37 @@ impl std::ops::Deref for CachedListing<'_> {
     }
 }
 
+impl Kept<Object> {
+    /// The file.
+    pub fn file(&self) -> &OpenFile {
+        file_of(self)
+    }
+}
+
 impl CachedFile<'_> {
     /// As [`Cached::write`].
     pub fn write<R>(&self, write: impl FnOnce(&OpenFile) -> R) -> (R, super::WriteVerifier) {
         self.0.write(|_| write(self))
+    }
+
+    /// As [`Cached::keep`].
+    pub fn keep(&self) -> Option<Kept<Object>> {
+        self.0.keep()
+    }
+
+    /// Whether `kept` is this one.
+    pub fn is_kept_as(&self, kept: &Kept<Object>) -> bool {
+        kept.is(&self.0)
+    }
+
+    /// As [`Cached::write_kept`].
+    pub fn write_kept<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.0.write_kept(|_| write())
+    }
+
+    /// As [`Cached::write_failed`].
+    pub fn write_failed(&self) {
+        self.0.write_failed();
     }
 
     /// As [`Cached::commit`].

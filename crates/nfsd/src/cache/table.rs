@@ -5,8 +5,8 @@
 //! handles that collide.
 //!
 //! An entry is *hashed* while it is in the table, which then has one count of its `Arc`; whoever
-//! uses it has another. New ones are made under the shard's lock only, so under it an entry whose
-//! count is one is used by nobody.
+//! uses it has another. New ones are made under the shard's lock, or by who has one, so under it an
+//! entry whose count is one is used by nobody.
 
 use super::counters::Permit;
 use super::file::{File, Key, Kind, Stamp};

@@ -55,12 +55,8 @@ impl ExportTable {
     /// # Errors
     ///
     /// [`Status::Stale`] if it is gone.
-    pub fn of_handle(&self, export: u32) -> Result<&Export> {
-        self.exports
-            .iter()
-            .find(|known| known.id() == export)
-            .map(|export| &**export)
-            .ok_or(Status::Stale)
+    pub fn of_handle(&self, export: u32) -> Result<&Arc<Export>> {
+        self.exports.iter().find(|known| known.id() == export).ok_or(Status::Stale)
     }
 
     /// The export that a path lies in: of several, the innermost.

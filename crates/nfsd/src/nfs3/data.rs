@@ -9,7 +9,8 @@ use crate::service::Attended;
 use crate::volume::{Access, Stability};
 use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{
-    CommitOk, Outcome, PostOpAttributes, ReadArgs, ReadReply, WccData, WriteArgs, WriteOk,
+    CommitOk, Outcome, PostOpAttributes, Procedure, ReadArgs, ReadReply, WccData, WriteArgs,
+    WriteOk,
 };
 use holm_xdr::Encoder;
 use std::io::IoSlice;
@@ -48,8 +49,7 @@ impl Request<'_> {
                 file.write(|file| file.write_at(self.caller, &data, args.offset, stability))
             }
             Stability::DataSync | Stability::FileSync => {
-                let _flushes = self.export.stripes().may_flush(file.inode());
-                self.note(file.write_at(self.caller, &data, args.offset, stability))
+                self.write_stable(&file, &data, args.offset, stability)
             }
         };
         let count = written.detail(|| around.wcc())?;
@@ -62,6 +62,29 @@ impl Request<'_> {
             verifier,
         }));
         Ok(())
+    }
+
+    /// With others, one flush of the file brings all that they write to the disk, before any is
+    /// answered; alone, a write flushes just its range.
+    fn write_stable(
+        &self,
+        file: &HeldFile<'_>,
+        data: &[IoSlice<'_>],
+        offset: u64,
+        stability: Stability,
+    ) -> Result<usize> {
+        let write = |stability| file.write_at(self.caller, data, offset, stability);
+        let noting = self.attended.noting(Procedure::Write.name(), self.export);
+        let later = noting
+            .and_then(|noting| noting.write(&self.handle, file, || write(Stability::Unstable)));
+        later.unwrap_or_else(|| {
+            let _flushes = self.export.stripes().may_flush(file.inode());
+            write(stability).inspect_err(|status| {
+                if matches!(status, Status::Io | Status::NoSpc | Status::DQuot) {
+                    file.write_failed(self.files());
+                }
+            })
+        })
     }
 
     /// The whole file, whatever range was asked for.

@@ -24,16 +24,12 @@ mod system;
 
 use crate::Status;
 use crate::identity::Caller;
-use crate::service::{Blocking, Context, Scope, Service};
+use crate::service::{Blocking, Context, Remembered, Scope};
 use holm_nfs_proto::nfs3::{Call as Nfs, Outcome, PROGRAM, Procedure, VERSION};
-use holm_sunrpc::duplicates::{Seen, Ticket};
 use holm_sunrpc::{Answer, Call, Program, Refusal};
 use holm_xdr::{Encode, Encoder};
 use request::{Done, Failure, Known, Request};
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// The program.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,22 +54,20 @@ impl<B: Blocking> Program<Context<B>> for Nfs3 {
             Procedure::from_number(call.procedure).ok_or(Refusal::ProcedureUnavailable)?;
         let arguments = Nfs::decode(procedure, &mut call.arguments())?;
         let mut scope = context.parts()?;
-        if procedure.is_idempotent() || !scope.attended.admits_peer() {
-            let failed = serve(&mut scope, call, &arguments, results);
-            context.count(procedure, failed);
-            return Ok(Answer::Now);
-        }
-        let remembered = match Remembered::begin(&scope, call, results) {
-            Ok(remembered) => remembered,
-            Err(answer) => return Ok(answer),
+        let remembered = if procedure.is_idempotent() || !scope.attended.admits_peer() {
+            None
+        } else {
+            match Remembered::begin(&scope, call, results) {
+                Ok(remembered) => Some(remembered),
+                Err(answer) => return Ok(answer),
+            }
         };
         let start = results.len();
         let failed = serve(&mut scope, call, &arguments, results);
         // To be asked again, it says: then it has to be done.
-        if failed != Some(Status::Jukebox) {
-            remembered.finish(results.get(start..).unwrap_or_default());
-        }
-        context.count(procedure, failed);
+        let remembered = remembered.filter(|_| failed != Some(Status::Jukebox));
+        let results = results.get(start..).unwrap_or_default();
+        context.served(procedure, failed, remembered.map(|remembered| (remembered, results)));
         Ok(Answer::Now)
     }
 }
@@ -169,49 +163,5 @@ impl<B: Blocking> On<'_, '_, B> {
         out.truncate(start);
         Outcome::<(), F>::Failed(status.into(), detail).encode(out);
         Some(status)
-    }
-}
-
-/// A call that is not to be done twice, in progress.
-struct Remembered {
-    service: Arc<Service>,
-    ticket: Option<Ticket<IpAddr>>,
-}
-
-impl Remembered {
-    /// Begins a call; if it is known, gives what is to be answered.
-    fn begin<B>(
-        scope: &Scope<'_, B>,
-        call: &Call<'_>,
-        results: &mut Encoder,
-    ) -> Result<Self, Answer> {
-        let service = &scope.attended.service;
-        let mut cache = service.duplicates();
-        let key = cache.key(scope.attended.peer.address(), call);
-        let ticket = match cache.begin(key, Instant::now()) {
-            Seen::New(ticket) => Some(ticket),
-            Seen::Full => None,
-            Seen::InProgress => return Err(Answer::Never),
-            Seen::Done(known) => {
-                results.raw(known);
-                return Err(Answer::Now);
-            }
-        };
-        Ok(Self { service: service.clone(), ticket })
-    }
-
-    fn finish(mut self, results: &[u8]) {
-        if let Some(ticket) = self.ticket.take() {
-            self.service.duplicates().finish(ticket, results, Instant::now());
-        }
-    }
-}
-
-/// It came to nothing: sent again, it is done again.
-impl Drop for Remembered {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.service.duplicates().abandon(ticket);
-        }
     }
 }

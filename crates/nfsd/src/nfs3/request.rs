@@ -11,11 +11,12 @@ use crate::volume::{Node, OpenFile, Volume};
 use crate::{Result, Status};
 use holm_nfs_proto::nfs3::{self, PostOpAttributes, WccAttributes, WccData};
 use holm_xdr::Opaque;
+use std::sync::Arc;
 
 /// A call that was let in: what it is about, and who asks.
 pub(super) struct Request<'r> {
     pub(super) attended: &'r Attended,
-    pub(super) export: &'r Export,
+    pub(super) export: &'r Arc<Export>,
     /// The object that the arguments begin with.
     pub(super) handle: FileHandle,
     pub(super) caller: &'r Caller<'r>,

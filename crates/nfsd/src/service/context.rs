@@ -1,6 +1,7 @@
 //! What belongs to a thread that serves calls.
 
-use super::{Peer, Service};
+use super::due::{Due, Item, Noting, Unflushed};
+use super::{Peer, Remembered, Service};
 use crate::cache::{Object, Within};
 use crate::export::{Export, ExportTable};
 use crate::files::Files;
@@ -70,6 +71,8 @@ pub(crate) struct Attended {
     replaced: u64,
     /// Bytes that the call has read or written.
     moved: Cell<u64>,
+    /// What is to be flushed before anything is answered.
+    due: Due,
     /// The namespace with its cache, left last.
     within: Option<Within<Object>>,
 }
@@ -99,15 +102,24 @@ impl<B: Blocking> Context<B> {
         self.attend_in(None, service, peer, work)
     }
 
-    /// The same within a namespace, whose cache keeps files open from one call to the next.
+    /// The same within a namespace, whose cache keeps files open from one call to the next. What the
+    /// calls have changed is on the disk when this returns, and not before.
+    ///
+    /// # Errors
+    ///
+    /// [`Unflushed`] if it is not: none of the calls may be answered.
     pub fn attend_within<R>(
         &mut self,
         within: Within<Object>,
         service: &Arc<Service>,
         peer: Peer,
         work: impl FnOnce(&mut Self) -> R,
-    ) -> R {
-        self.attend_in(Some(within), service, peer, work)
+    ) -> std::result::Result<R, Unflushed> {
+        self.attend_in(Some(within), service, peer, |context| {
+            let result = work(context);
+            context.flush()?;
+            Ok(result)
+        })
     }
 
     fn attend_in<R>(
@@ -126,6 +138,7 @@ impl<B: Blocking> Context<B> {
             exports,
             replaced,
             moved: Cell::new(0),
+            due: Due::default(),
             within,
         });
         self.stopwatch = Stopwatch::start();
@@ -138,13 +151,60 @@ impl<B: Blocking> Context<B> {
         &self.blocking
     }
 
-    /// Counts a call of NFS that was served.
-    pub(crate) fn count(&mut self, procedure: Procedure, failed: Option<Status>) {
-        if let Some(attended) = &self.attended {
-            let (took, bytes) = (self.stopwatch.lap(), attended.moved.take());
-            let call = Counted { procedure, took, bytes, failed };
+    /// A call of NFS was served. It is counted, and whoever sends it again is answered, as soon as
+    /// what it has changed is on the disk.
+    pub(crate) fn served(
+        &mut self,
+        procedure: Procedure,
+        failed: Option<Status>,
+        remembered: Option<(Remembered, &[u8])>,
+    ) {
+        let Some(attended) = &mut self.attended else { return };
+        let (took, bytes) = (self.stopwatch.lap(), attended.moved.take());
+        let call = Counted { procedure, took, bytes, failed };
+        if attended.due.take_touched() {
+            return attended.due.wait(call, remembered);
+        }
+        if let Some((remembered, results)) = remembered {
+            remembered.finish(results);
+        }
+        attended.service.statistics().count(&self.place, call);
+    }
+
+    /// Flushes what is due.
+    fn flush(&mut self) -> std::result::Result<(), Unflushed> {
+        let Some(attended) = &mut self.attended else { return Ok(()) };
+        let (items, calls) = attended.due.take();
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let attended = &*attended;
+        let mut failed = None;
+        for Item { procedure, export, handle, what } in items {
+            let (object, peer) = (Some(&handle), &attended.peer);
+            let operation = Operation { procedure, export: &export, object, peer };
+            let flushed = self.blocking.may_block(&operation, || {
+                // Letting go of it may close it.
+                let what = what;
+                if failed.is_none() { what.flush(&export, attended.files()) } else { Ok(()) }
+            });
+            if let Err(status) = flushed {
+                export.volume().flush_at_once();
+                failed = Some((export.options().path.clone(), status));
+            }
+        }
+        let (count, flushing) = (calls.len(), self.stopwatch.lap());
+        for call in calls {
+            let call = match &failed {
+                None => call.finish(flushing),
+                Some((_, status)) => call.fail(flushing, *status),
+            };
             attended.service.statistics().count(&self.place, call);
         }
+        if let Some((export, status)) = failed {
+            return Err(Unflushed { export, calls: count, status });
+        }
+        Ok(())
     }
 
     /// Whom it attends, with exports that are current.
@@ -190,6 +250,17 @@ impl Attended {
         Files::new(&self.service, self.within.as_deref())
     }
 
+    /// Where what a call changes may be noted, to be flushed with what others do: if they are served
+    /// within a namespace.
+    pub(crate) fn noting<'a>(
+        &'a self,
+        procedure: &'static str,
+        export: &'a Arc<Export>,
+    ) -> Option<Noting<'a>> {
+        let (due, key) = (&self.due, self.service.key());
+        self.within.is_some().then_some(Noting { due, key, procedure, export })
+    }
+
     /// Whether the service has anything for the peer at all. To others it says nothing.
     pub(crate) fn admits_peer(&self) -> bool {
         self.exports.admits(self.peer.address())
@@ -207,7 +278,7 @@ impl Attended {
     ///
     /// [`Status::BadHandle`], [`Status::Stale`]; [`Status::Acces`] for a client that the export is
     /// not for.
-    pub(crate) fn admit(&self, sent: &[u8]) -> Result<(FileHandle, &Export)> {
+    pub(crate) fn admit(&self, sent: &[u8]) -> Result<(FileHandle, &Arc<Export>)> {
         let handle = FileHandle::verify(self.service.key(), sent)?;
         if handle.volume() != 0 {
             return Err(Status::Stale);
@@ -243,7 +314,7 @@ impl<B: Blocking> Scope<'_, B> {
     pub(crate) fn run<T>(
         &mut self,
         procedure: &'static str,
-        export: &Export,
+        export: &Arc<Export>,
         object: Option<&FileHandle>,
         credential: &Credential<'_>,
         work: impl FnOnce(&Caller<'_>) -> T,
@@ -261,13 +332,19 @@ impl<B: Blocking> Scope<'_, B> {
     pub(crate) fn run_as<T>(
         &mut self,
         procedure: &'static str,
-        export: &Export,
+        export: &Arc<Export>,
         object: Option<&FileHandle>,
         caller: &Credentials,
         work: impl FnOnce(&Caller<'_>) -> T,
     ) -> Result<T> {
         let operation = Operation { procedure, export, object, peer: &self.attended.peer };
-        self.blocking.may_block(&operation, || self.session.run_as(caller, work))
+        let later = self.attended.noting(procedure, export);
+        self.blocking.may_block(&operation, || {
+            self.session.run_as(caller, |caller| match &later {
+                Some(later) => work(&caller.flushed_by(later)),
+                None => work(caller),
+            })
+        })
     }
 
     /// Runs `work`, for which it does not matter who the thread is: on objects that are open.

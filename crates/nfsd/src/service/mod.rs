@@ -51,11 +51,15 @@
 )]
 
 mod context;
+mod due;
 mod peer;
+mod remembered;
 
 pub(crate) use context::{Attended, Scope};
 pub use context::{Blocking, Context, Inline, Operation};
+pub use due::Unflushed;
 pub use peer::{Listening, Peer, Transport};
+pub(crate) use remembered::Remembered;
 
 use crate::export::ExportTable;
 use crate::handle::HandleKey;

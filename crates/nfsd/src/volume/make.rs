@@ -81,18 +81,24 @@ impl Volume {
                 Err(Status::NoEnt) => continue,
                 found => found?,
             };
+            // Who made it may have ended, or failed to flush it, before it was answered: perhaps this
+            // same call.
             return match how {
                 _ if node.kind != Kind::Regular => Err(Status::Exist),
                 Create::Guarded(_) => Err(Status::Exist),
                 Create::Unchecked(SetAttributes { size: None, .. }) => {
+                    self.flush_directory(caller, dir)?;
                     Ok(Made { node, attributes, file: None })
                 }
                 Create::Unchecked(SetAttributes { size, .. }) => {
                     let cut = SetAttributes { size: *size, ..Default::default() };
                     let attributes = self.set_attributes(caller, &node, &cut, None)?;
+                    self.flush_directory(caller, dir)?;
                     Ok(Made { node, attributes, file: None })
                 }
                 Create::Exclusive(verifier) if has_verifier(&attributes, verifier) => {
+                    self.flush_attributes(caller, &node)?;
+                    self.flush_directory(caller, dir)?;
                     Ok(Made { node, attributes, file: None })
                 }
                 Create::Exclusive(_) => Err(Status::Exist),
@@ -216,9 +222,7 @@ impl Volume {
         let rest = SetAttributes { mode, ..*new };
         if !rest.is_empty() {
             self.apply(caller, &node, &rest, Some(&file))?;
-            if self.is_durable() {
-                rustix::fs::fsync(file.fd())?;
-            }
+            self.flush_new(caller, &node, &file)?;
         }
         self.flush_directory(caller, dir)?;
         let attributes = Attributes::of(node.fd())?;

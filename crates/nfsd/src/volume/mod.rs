@@ -2,15 +2,18 @@
 //!
 //! Operations come in the modules of this one: [`Volume`]'s own here (open, look up, attributes,
 //! access), making objects, changing and removing them, listing directories, and figures of the
-//! file system. All take the [`Caller`] they run as, and [`Node`]s, which are open objects.
+//! file system. All take the [`Caller`] they run as, and [`Node`]s, which are open objects. What they
+//! change is on the disk when they return, unless the caller says that it is flushed later.
 
 mod change;
 mod file;
+mod flush;
 mod listing;
 mod make;
 mod space;
 
 pub use file::{OpenFile, Stability, Waiting};
+pub(crate) use flush::{Changed, Later};
 pub use listing::{Entry, Listing};
 pub use make::{Create, Made, Special};
 pub use space::{Limits, Space};
@@ -25,7 +28,7 @@ use crate::{Result, Status, sys};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long-lived a change of a directory or of attributes is when it is answered.
@@ -57,6 +60,8 @@ pub struct Volume {
     number: u64,
     /// Held while the mode of an object is changed.
     modes: Mutex<()>,
+    /// No operation leaves its flush to others.
+    at_once: AtomicBool,
 }
 
 /// An object of a volume: open (`O_PATH`: neither for reading nor for writing), and named.
@@ -104,7 +109,8 @@ impl Volume {
     pub fn new(root: Arc<Root>, store: Box<dyn Store>, options: Options) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { root, store, options, number, modes: Mutex::default() }
+        let (modes, at_once) = (Mutex::default(), AtomicBool::new(false));
+        Self { root, store, options, number, modes, at_once }
     }
 
     /// What it allows and promises.
@@ -461,50 +467,6 @@ impl Volume {
 
     fn must_be_writable(&self) -> Result<()> {
         if self.options.read_only { Err(Status::RoFs) } else { Ok(()) }
-    }
-
-    fn is_durable(&self) -> bool {
-        self.options.durability == Durability::Durable
-    }
-
-    /// Brings a changed directory, and what was made in it, to the disk.
-    fn flush_directory(&self, caller: &Caller<'_>, dir: &Node) -> Result<()> {
-        if !self.is_durable() {
-            return Ok(());
-        }
-        // The caller may be allowed to change the directory, but not to list it.
-        caller.as_server(|| self.flush(dir, OFlags::RDONLY | OFlags::DIRECTORY))?
-    }
-
-    /// Brings changed attributes to the disk.
-    fn flush_attributes(&self, caller: &Caller<'_>, node: &Node) -> Result<()> {
-        if !self.is_durable() {
-            return Ok(());
-        }
-        caller.as_server(|| match node.kind {
-            Kind::Regular | Kind::Directory => self.flush(node, OFlags::RDONLY),
-            // Opening a device or a pipe does something.
-            _ => self.flush_everything(),
-        })?
-    }
-
-    fn flush(&self, node: &Node, flags: OFlags) -> Result<()> {
-        match sys::reopen(node.fd(), flags).and_then(rustix::fs::fsync) {
-            // An ordinary user's own, with a mode that forbids reading; a file system that flushes
-            // no directories.
-            Err(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => self.flush_everything(),
-            result => Ok(result?),
-        }
-    }
-
-    /// Slow, and rarely needed.
-    fn flush_everything(&self) -> Result<()> {
-        match rustix::fs::syncfs(self.root.directory()) {
-            // The root could not be opened for reading.
-            Err(Errno::BADF) => rustix::fs::sync(),
-            result => result?,
-        }
-        Ok(())
     }
 }
 

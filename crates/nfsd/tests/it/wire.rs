@@ -11,7 +11,7 @@ use holm_nfsd::cache::{
 };
 use holm_nfsd::export::{Export, ExportOptions, ExportTable};
 use holm_nfsd::identity::{Privileges, SquashWho};
-use holm_nfsd::service::{Context, Inline, Listening, Peer, Service, Transport};
+use holm_nfsd::service::{Context, Inline, Listening, Peer, Service, Transport, Unflushed};
 use holm_sunrpc::auth::{AuthSys, Credential, Groups};
 use holm_sunrpc::message::{Refusal, Reply, encode_call};
 use holm_sunrpc::record::Frame;
@@ -190,7 +190,10 @@ impl Client {
                 None => context.attend(&self.service, self.peer, serve),
                 Some(tenant) => {
                     let within = Within::enter(&tenant.ns).unwrap();
-                    context.attend_within(within, &self.service, self.peer, serve)
+                    match context.attend_within(within, &self.service, self.peer, serve) {
+                        Ok(step) => step,
+                        Err(Unflushed { .. }) => return None,
+                    }
                 }
             };
             // A long reply is to be sent before anything more is served: nothing more comes.

@@ -79,20 +79,22 @@ impl<T: Transport, S: Service> Served<T, S> {
                 if turn.left() == 0 {
                     return Next::More;
                 }
-                let step = self.serve_received(turn, connection, done);
+                let Some(step) = self.serve_received(turn, connection, done) else {
+                    // What was answered may not be sent.
+                    return Next::Done;
+                };
                 match (self.send(connection, done), step) {
-                    (Sent::Ended, _) | (_, None) => return Next::Done,
-                    (_, Some(Err(Broken::Unanswered))) => return Next::Done,
-                    (_, Some(Err(_))) => {
+                    (Sent::Ended, _) | (_, Err(Broken::Unanswered)) => return Next::Done,
+                    (_, Err(_)) => {
                         self.place.counted().broken.fetch_add(1, Ordering::Relaxed);
                         return Next::Done;
                     }
                     // Nothing more is served or received until the peer has taken this.
-                    (Sent::Full, Some(Ok(_))) => return Next::Idle,
-                    (Sent::All, Some(Ok(Step::Receive))) => {}
-                    (Sent::All, Some(Ok(Step::Again | Step::Send))) => continue,
+                    (Sent::Full, Ok(_)) => return Next::Idle,
+                    (Sent::All, Ok(Step::Receive)) => {}
+                    (Sent::All, Ok(Step::Again | Step::Send)) => continue,
                     // Services of this server write their results whole.
-                    (Sent::All, Some(Ok(Step::Payload { .. }))) => return Next::Done,
+                    (Sent::All, Ok(Step::Payload { .. })) => return Next::Done,
                 }
             }
             if all_received {

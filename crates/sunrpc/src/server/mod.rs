@@ -36,8 +36,9 @@ pub trait Service: Send + Sync + 'static {
     fn programs(&self) -> &Programs<Self::Context>;
 
     /// Makes the context of the calls that a peer has ready, on the worker that serves them, and calls
-    /// `serve` with it. The namespace is there for as long as this lasts. `None`: there is no context
-    /// to be had, and the connection is closed.
+    /// `serve` with it. The namespace is there for as long as this lasts. What `serve` has answered is
+    /// sent afterwards. `None`: there is no context to be had, or nothing may be answered; the
+    /// connection is closed, and nothing is sent.
     fn with_context<R>(
         &self,
         turn: &Turn<'_>,
