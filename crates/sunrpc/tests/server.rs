@@ -21,6 +21,8 @@ const PROGRAM: u32 = 0x2000_0077;
 const ECHO: u32 = 1;
 /// Answers so many bytes.
 const BYTES: u32 = 2;
+/// Answers, and then nothing may be answered.
+const TAKE_BACK: u32 = 3;
 
 #[test]
 fn calls_of_many_connections_are_answered_in_their_order() {
@@ -138,6 +140,18 @@ fn what_is_not_rpc_ends_its_connection_and_no_other() {
     assert_eq!(reply(&mut half), echoed(5));
     assert_closed(half);
     assert_eq!(server.end().broken, 5);
+}
+
+#[test]
+fn replies_that_are_taken_back_are_not_sent() {
+    let server = Server::start(ServerLimits::default());
+    let mut stream = server.connect();
+    let calls = [framed(&call(1, TAKE_BACK, 1)), framed(&echo(2))].concat();
+    stream.write_all(&calls).unwrap();
+    assert_closed(stream);
+    let mut other = server.connect();
+    other.write_all(&framed(&echo(3))).unwrap();
+    assert_eq!(reply(&mut other), echoed(3));
 }
 
 #[test]
@@ -340,8 +354,11 @@ impl Server {
 
 struct TestService(Programs<TestContext>);
 
-/// Sees that the namespace is there while calls are served.
-struct TestContext(Arc<AtomicBool>);
+struct TestContext {
+    /// Whether the namespace is there while calls are served.
+    alive: Arc<AtomicBool>,
+    taken_back: bool,
+}
 
 impl TestService {
     fn new() -> Self {
@@ -364,7 +381,9 @@ impl Service for TestService {
     ) -> Option<R> {
         assert!(peer.address.ip().is_loopback());
         let alive = turn.contents().get::<Alive>().unwrap().clone();
-        Some(serve(&mut TestContext(alive)))
+        let mut context = TestContext { alive, taken_back: false };
+        let result = serve(&mut context);
+        (!context.taken_back).then_some(result)
     }
 }
 
@@ -385,14 +404,18 @@ impl Program<TestContext> for TestProgram {
         call: &Call<'_>,
         results: &mut Encoder,
     ) -> Result<Answer, Refusal> {
-        assert!(context.0.load(Ordering::SeqCst), "the namespace is gone");
+        assert!(context.alive.load(Ordering::SeqCst), "the namespace is gone");
         let number = call.arguments().u32()?;
         match call.procedure {
             ECHO => results.u32(number),
             BYTES => results.space(number as usize).fill(call.xid as u8),
+            TAKE_BACK => {
+                context.taken_back = true;
+                results.u32(number);
+            }
             _ => return Err(Refusal::ProcedureUnavailable),
         }
-        assert!(context.0.load(Ordering::SeqCst), "the namespace is gone");
+        assert!(context.alive.load(Ordering::SeqCst), "the namespace is gone");
         Ok(Answer::Now)
     }
 }

@@ -1,6 +1,7 @@
 //! The layer that touches file systems, on real ones.
 
 mod attacks;
+mod batches;
 mod cache;
 mod calls;
 mod clients;

@@ -11,7 +11,9 @@ use holm_nfsd::cache::{
 };
 use holm_nfsd::export::{Export, ExportOptions, ExportTable};
 use holm_nfsd::identity::{Privileges, SquashWho};
-use holm_nfsd::service::{Context, Inline, Listening, Peer, Service, Transport, Unflushed};
+use holm_nfsd::service::{
+    Blocking, Context, Listening, Operation, Peer, Service, Transport, Unflushed,
+};
 use holm_sunrpc::auth::{AuthSys, Credential, Groups};
 use holm_sunrpc::message::{Refusal, Reply, encode_call};
 use holm_sunrpc::record::Frame;
@@ -26,8 +28,8 @@ use std::sync::{Arc, Mutex};
 
 /// The thread that serves, the programs, and the namespace that it is in.
 pub struct Thread {
-    context: RefCell<Context<Inline>>,
-    programs: Programs<Context<Inline>>,
+    context: RefCell<Context<Told>>,
+    programs: Programs<Context<Told>>,
     next_xid: Cell<u32>,
     pub tenant: Option<Tenant>,
 }
@@ -39,9 +41,29 @@ impl Thread {
     }
 
     pub fn within(tenant: Option<Tenant>) -> Rc<Self> {
-        let context = RefCell::new(Context::new(privileges(), Inline).unwrap());
+        let context = RefCell::new(Context::new(privileges(), Told::default()).unwrap());
         let programs = holm_nfsd::programs();
         Rc::new(Self { context, programs, next_xid: Cell::new(1), tenant })
+    }
+
+    /// What may have blocked since this was asked last, or since it was asked for the first time.
+    pub fn told(&self) -> Vec<(&'static str, Handle)> {
+        let context = self.context.borrow();
+        context.blocking().0.borrow_mut().replace(Vec::new()).unwrap_or_default()
+    }
+}
+
+/// Keeps what it is told of, once it was asked.
+#[derive(Default)]
+struct Told(RefCell<Option<Vec<(&'static str, Handle)>>>);
+
+impl Blocking for Told {
+    fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R {
+        if let Some(told) = &mut *self.0.borrow_mut() {
+            let object = operation.object.map(|object| object.as_bytes().to_vec());
+            told.push((operation.procedure, object.unwrap_or_default()));
+        }
+        work()
     }
 }
 
@@ -170,10 +192,7 @@ impl Client {
     /// Sends one call and gives what comes back, without the record mark; nothing may come.
     pub fn send(&self, xid: u32, procedure: (u32, u32, u32), arguments: &[u8]) -> Option<Vec<u8>> {
         let mut call = Encoder::new();
-        let frame = Frame::begin(&mut call);
-        encode_call(&mut call, xid, procedure, &credential(self.user));
-        call.raw(arguments);
-        frame.end(&mut call, 0).unwrap();
+        self.frame(&mut call, xid, procedure, arguments);
         let mut connection = Connection::new(Limits::default());
         let mut rest = &*call;
         let mut context = self.thread.context.borrow_mut();
@@ -183,9 +202,8 @@ impl Client {
             space[..count].copy_from_slice(&rest[..count]);
             connection.received(count);
             rest = &rest[count..];
-            let serve = |context: &mut Context<Inline>| {
-                connection.serve(&self.thread.programs, context, 64)
-            };
+            let serve =
+                |context: &mut Context<Told>| connection.serve(&self.thread.programs, context, 64);
             let step = match &self.thread.tenant {
                 None => context.attend(&self.service, self.peer, serve),
                 Some(tenant) => {
@@ -201,6 +219,48 @@ impl Client {
             assert!(goes_on, "{step:?}");
         }
         connection.unsent().get(4..).map(<[u8]>::to_vec)
+    }
+
+    /// Sends calls that are ready at once, and gives their statuses; none if they may not be answered.
+    /// `then` happens when all are served.
+    pub fn send_together(
+        &self,
+        calls: &[(u32, Call<'_>)],
+        then: impl FnOnce(),
+    ) -> Option<Vec<u32>> {
+        let mut all = Encoder::new();
+        for (xid, call) in calls {
+            let mut arguments = Encoder::new();
+            arguments.put(call);
+            let procedure = (nfs3::PROGRAM, nfs3::VERSION, call.procedure().number());
+            self.frame(&mut all, *xid, procedure, &arguments);
+        }
+        let mut connection = Connection::new(Limits::default());
+        connection.space()[..all.len()].copy_from_slice(&all);
+        connection.received(all.len());
+        let within = Within::enter(&self.thread.tenant.as_ref().unwrap().ns).unwrap();
+        let mut context = self.thread.context.borrow_mut();
+        let attended = context.attend_within(within, &self.service, self.peer, |context| {
+            let step = connection.serve(&self.thread.programs, context, calls.len() + 1);
+            assert_eq!(step, Ok(Step::Receive));
+            then();
+        });
+        attended.ok()?;
+        let mut replies = connection.unsent();
+        let mut statuses = Vec::new();
+        while let Some((mark, rest)) = replies.split_first_chunk() {
+            let (reply, rest) = rest.split_at((u32::from_be_bytes(*mark) & !LAST) as usize);
+            statuses.push(status(reply));
+            replies = rest;
+        }
+        Some(statuses)
+    }
+
+    fn frame(&self, out: &mut Encoder, xid: u32, procedure: (u32, u32, u32), arguments: &[u8]) {
+        let frame = Frame::begin(out);
+        encode_call(out, xid, procedure, &credential(self.user));
+        out.raw(arguments);
+        frame.end(out, 0).unwrap();
     }
 
     pub fn try_call<R: Decode<'static>>(
@@ -226,8 +286,7 @@ impl Client {
         arguments.put(call);
         let number = call.procedure().number();
         let reply = self.send(self.xid(), (nfs3::PROGRAM, nfs3::VERSION, number), &arguments);
-        // Behind transaction, reply, accepted, verifier, success.
-        u32::from_be_bytes(reply.expect("a reply")[24..28].try_into().unwrap())
+        status(&reply.expect("a reply"))
     }
 
     pub fn mount_call<R: Decode<'static>>(&self, call: &mount::Call<'_>) -> R {
@@ -368,6 +427,14 @@ pub fn failure<T: std::fmt::Debug, F>(outcome: Outcome<T, F>) -> (Error, F) {
         Outcome::Ok(ok) => panic!("{ok:?}"),
     }
 }
+
+/// What the results begin with: behind transaction, reply, accepted, verifier, success.
+fn status(reply: &[u8]) -> u32 {
+    u32::from_be_bytes(reply[24..28].try_into().unwrap())
+}
+
+/// Of a record mark: the last fragment (RFC 5531, section 11).
+const LAST: u32 = 1 << 31;
 
 fn credential(user: Option<(u32, u32)>) -> Credential<'static> {
     user.map_or(Credential::None, |(uid, gid)| {

@@ -60,6 +60,8 @@ pub trait Commits: Send + Sync + 'static {
     fn write(&self, data: usize) -> u64;
     /// The same, or that it failed.
     fn commit(&self) -> Result<u64, Status>;
+    /// Writes something that is on the disk when it is answered, if it is.
+    fn write_stable(&self, data: usize) -> Result<(), Status>;
     fn disk(&self) -> &Disk;
     /// Nobody uses the file any more, and it leaves the cache.
     fn end_of_use(&self);
@@ -79,6 +81,25 @@ fn write_and_commit<C: Commits>(commits: C) {
     });
     for writer in writers {
         writer.join().unwrap();
+    }
+}
+
+fn write_stably<C: Commits>(commits: C) {
+    let commits = Arc::new(commits);
+    let connections = [1, 2].map(|data| {
+        let commits = commits.clone();
+        thread::spawn(move || {
+            if commits.write_stable(data).is_ok() {
+                assert!(commits.disk().has(data), "{LOST}");
+            }
+        })
+    });
+    let written = commits.write(3);
+    if commits.commit() == Ok(written) {
+        assert!(commits.disk().has(3), "{LOST}");
+    }
+    for connection in connections {
+        connection.join().unwrap();
     }
 }
 
@@ -106,6 +127,21 @@ fn what_is_committed_is_on_the_disk() {
     });
     fails("a failed flush that changes no verifier", &[LOST], || {
         write_and_commit(sketch::Commits::new(Flaw::KeepsVerifier, Disk::failing(true)));
+    });
+}
+
+#[test]
+fn what_is_written_stably_is_on_the_disk() {
+    for fail in [false, true] {
+        passes(&format!("stable writes beside a commit, failing: {fail}"), move || {
+            write_stably(Real::new(Disk::failing(fail)));
+        });
+    }
+    fails("a reply before the flush", &[LOST], || {
+        write_stably(sketch::Commits::new(Flaw::AnswersFirst, Disk::failing(false)));
+    });
+    fails("a flush that is trusted after another has failed", &[LOST], || {
+        write_stably(sketch::Commits::new(Flaw::TrustsNextFlush, Disk::failing(true)));
     });
 }
 
@@ -159,6 +195,19 @@ impl Commits for Real {
         // By another caller, who has a descriptor of his own.
         let file = within.open(&key(1, 1), || opened(OnDisk(self.disk.clone()))).unwrap();
         file.commit().map(|verifier| u64::from_be_bytes(verifier.0))
+    }
+
+    fn write_stable(&self, data: usize) -> Result<(), Status> {
+        let within = self.real.within(0).unwrap();
+        let file = within.open(&key(1, 0), || opened(OnDisk(self.disk.clone()))).unwrap();
+        let Some(kept) = file.keep() else {
+            // What others have written waits for a commit: so does this.
+            let written = self.write(data);
+            return if self.commit() == Ok(written) { Ok(()) } else { Err(Status::Io) };
+        };
+        file.write_kept(|file| file.0.write(data));
+        drop(file);
+        kept.flush(|| ())
     }
 
     fn disk(&self) -> &Disk {

@@ -17,6 +17,8 @@ pub enum Flaw {
     JoinsRunning,
     KeepsVerifier,
     ForgetsAtClose,
+    AnswersFirst,
+    TrustsNextFlush,
 }
 
 /// Two namespaces with a gate, a table and a dispose list each.
@@ -247,6 +249,15 @@ impl commit::Commits for Commits {
         drop(flushing);
         self.ended.notify_all();
         outcome.map(|()| self.verifier.load(Ordering::SeqCst))
+    }
+
+    fn write_stable(&self, data: usize) -> Result<(), Status> {
+        self.write(data);
+        if self.flaw == Flaw::AnswersFirst {
+            return Ok(());
+        }
+        // Whatever became of the flushes between the write and this one.
+        self.commit().map(drop)
     }
 
     fn disk(&self) -> &Disk {
