@@ -370,6 +370,45 @@ fn a_directory_reply_that_fails_takes_its_entries_back() {
     assert!(out.is_empty());
 }
 
+#[test]
+fn an_entry_can_be_given_again_as_it_was_encoded() {
+    let entry = |name, name_attributes| EntryPlus {
+        fileid: 1,
+        name: opaque(name),
+        cookie: 2,
+        name_attributes,
+        name_handle: Some(opaque(&[7; 20])),
+    };
+    let entries = [entry(b"a", None), entry(b"longer than that", Some(ATTRIBUTES))];
+    let (mut first, mut second) = (Encoder::new(), Encoder::new());
+    fn begin(out: &mut Encoder, dir_count: u32) -> DirReply<'_> {
+        DirReply::read_dir_plus(out, None, [1; 8], dir_count, 512).unwrap()
+    }
+    let (mut one, mut again) = (begin(&mut first, 512), begin(&mut second, 512));
+    assert!(one.last().is_empty());
+    for entry in &entries {
+        one.push_plus(entry).unwrap();
+        assert_eq!(name_of_entry(one.last()), &*entry.name);
+        again.push_again(one.last()).unwrap();
+        assert_eq!((again.room(), again.entries()), (one.room(), one.entries()));
+    }
+    let last = one.last().to_vec();
+    one.finish(true);
+    again.finish(true);
+    assert_eq!(*first, *second);
+
+    // It is measured as any other.
+    let mut third = Encoder::new();
+    let mut short = begin(&mut third, 60);
+    short.push_again(&last).unwrap();
+    assert_eq!(short.push_again(&last), Err(Full));
+    assert_eq!((short.entries(), short.last()), (1, &*last));
+    drop(short);
+    for cut in 0..last.len() {
+        let _ = name_of_entry(&last[..cut]);
+    }
+}
+
 /// Decodes as the arguments of everything.
 fn arguments(bytes: &[u8]) {
     let input = Decoder::new(bytes);

@@ -34,6 +34,8 @@ pub struct DirReply<'e> {
     /// Bytes of directory information that there may still be.
     dir_left: usize,
     entries: u32,
+    /// Where the last entry begins.
+    last: usize,
     finished: bool,
 }
 
@@ -93,9 +95,32 @@ impl<'e> DirReply<'e> {
         self.push_encoded(entry, &entry.name)
     }
 
+    /// Adds an entry as it was encoded before: as [`last`](Self::last) gave it, by this or another
+    /// result of the same kind. Bytes that are not that make a result that no client understands.
+    ///
+    /// # Errors
+    /// As when it was added first.
+    pub fn push_again(&mut self, encoded: &[u8]) -> Result<(), Full> {
+        self.push_with(name_of_entry(encoded).len(), |out| out.raw(encoded))
+    }
+
     /// Number of entries so far.
     pub const fn entries(&self) -> u32 {
         self.entries
+    }
+
+    /// The last entry, encoded: that there is one, and what it is. Empty if there is none.
+    pub fn last(&self) -> &[u8] {
+        if self.entries == 0 {
+            return &[];
+        }
+        self.out.get(self.last..).unwrap_or_default()
+    }
+
+    /// Bytes that entries may take still: of all that is said of them, and of numbers, names and
+    /// cookies alone.
+    pub fn room(&self) -> (usize, usize) {
+        (self.limit.saturating_sub(self.out.len()), self.dir_left)
     }
 
     /// Ends the list; `eof` says that it was the last entry of the directory. If there is no entry
@@ -130,25 +155,42 @@ impl<'e> DirReply<'e> {
             out.truncate(start);
             return Err(TooSmall);
         }
-        Ok(Self { out, start, limit, dir_left, entries: 0, finished: false })
+        let last = out.len();
+        Ok(Self { out, start, limit, dir_left, entries: 0, last, finished: false })
     }
 
     fn push_encoded(&mut self, entry: &impl Encode, name: &[u8]) -> Result<(), Full> {
-        let dir_bytes = padded(name.len()) + DIR_BYTES;
+        self.push_with(name.len(), |out| {
+            out.bool(true);
+            entry.encode(out);
+        })
+    }
+
+    fn push_with(&mut self, name: usize, encode: impl FnOnce(&mut Encoder)) -> Result<(), Full> {
+        let dir_bytes = padded(name) + DIR_BYTES;
         if dir_bytes > self.dir_left && self.entries > 0 {
             return Err(Full);
         }
         let before = self.out.len();
-        self.out.bool(true);
-        entry.encode(self.out);
+        encode(self.out);
         if self.out.len() > self.limit {
             self.out.truncate(before);
             return Err(Full);
         }
+        self.last = before;
         self.dir_left = self.dir_left.saturating_sub(dir_bytes);
         self.entries += 1;
         Ok(())
     }
+}
+
+/// The name of an entry as [`DirReply::last`] gives it; empty if it is none.
+pub fn name_of_entry(encoded: &[u8]) -> &[u8] {
+    let name = || {
+        let (length, rest) = encoded.get(NAME_AT..)?.split_first_chunk()?;
+        rest.get(..u32::from_be_bytes(*length) as usize)
+    };
+    name().unwrap_or_default()
 }
 
 impl Drop for DirReply<'_> {
@@ -163,6 +205,8 @@ impl Drop for DirReply<'_> {
 const OK: u32 = 0;
 /// The end of the list and `eof`.
 const TAIL: usize = 8;
+/// Behind that there is an entry, and its number: the name with its length.
+const NAME_AT: usize = 4 + 8;
 /// Directory information of an entry besides the bytes of its name: that it is there, its number,
 /// the length of its name, its cookie.
 const DIR_BYTES: usize = 4 + 8 + 4 + 8;

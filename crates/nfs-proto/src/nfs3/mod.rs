@@ -19,7 +19,7 @@ mod read_reply;
 pub mod system;
 
 pub use attributes::*;
-pub use dir_reply::{DirReply, Full, TooSmall};
+pub use dir_reply::{DirReply, Full, TooSmall, name_of_entry};
 pub use directories::*;
 pub use error::{Error, Outcome};
 pub use files::*;
