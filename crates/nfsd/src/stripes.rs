@@ -9,20 +9,21 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The stripes of one export.
 #[derive(Debug)]
-pub(crate) struct Stripes([Stripe; COUNT]);
+pub(crate) struct Stripes {
+    changes: [Changes; CHANGES],
+    flushes: [RwLock<()>; FLUSHES],
+}
 
-/// What is going on with the objects of a stripe.
+/// Changes of the objects of a stripe: that were begun, and that have ended. Both wrap.
 #[derive(Debug, Default)]
-struct Stripe {
-    /// Changes that were begun, and that have ended. Both wrap.
+struct Changes {
     begun: AtomicU32,
     ended: AtomicU32,
-    flush: RwLock<()>,
 }
 
 /// A change of an object, from before its attributes are looked at to after they were looked at
@@ -30,49 +31,71 @@ struct Stripe {
 #[derive(Debug)]
 #[must_use = "it lasts until it is dropped"]
 pub(crate) struct Change<'s> {
-    stripe: &'s Stripe,
+    changes: &'s Changes,
     /// Which one it is, if no other was going on.
     alone: Option<u32>,
+}
+
+/// A moment in which an object was not being changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Glance {
+    begun: u32,
 }
 
 impl Stripes {
     /// Begins a change.
     pub(crate) fn change(&self, inode: u64) -> Change<'_> {
-        let stripe = self.of(inode);
+        let changes = self.changes(inode);
         // In this order: one that ended in between makes us think it goes on, not the reverse.
-        let ended = stripe.ended.load(Ordering::SeqCst);
-        let begun = stripe.begun.fetch_add(1, Ordering::SeqCst);
+        let ended = changes.ended.load(Ordering::SeqCst);
+        let begun = changes.begun.fetch_add(1, Ordering::SeqCst);
         let alone = (begun == ended).then_some(begun.wrapping_add(1));
-        Change { stripe, alone }
+        Change { changes, alone }
+    }
+
+    /// For who is about to look at an object, and wants to know later whether it is as it was seen.
+    /// None while it is being changed: what is seen then may be anything.
+    pub(crate) fn glance(&self, inode: u64) -> Option<Glance> {
+        let changes = self.changes(inode);
+        // In this order, see above.
+        let ended = changes.ended.load(Ordering::SeqCst);
+        let begun = changes.begun.load(Ordering::SeqCst);
+        (begun == ended).then_some(Glance { begun })
+    }
+
+    /// Whether no change of the object was begun since. Ask within the time that 2^32 changes take.
+    pub(crate) fn is_unchanged_since(&self, inode: u64, glance: Glance) -> bool {
+        self.changes(inode).begun.load(Ordering::SeqCst) == glance.begun
     }
 
     /// Whether two objects share a stripe.
     pub(crate) fn is_same(&self, one: u64, other: u64) -> bool {
-        std::ptr::eq(self.of(one), self.of(other))
+        std::ptr::eq(self.changes(one), self.changes(other))
     }
 
     /// For an operation that may flush the file and so take note of an earlier failure in place of
     /// a commit: until the write verifier is changed.
     pub(crate) fn may_flush(&self, inode: u64) -> RwLockReadGuard<'_, ()> {
-        self.of(inode).flush.read().unwrap_or_else(PoisonError::into_inner)
+        of(&self.flushes, inode).read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a commit: nobody else has seen a failure to flush the file and not yet changed the write
     /// verifier.
     pub(crate) fn commit(&self, inode: u64) -> RwLockWriteGuard<'_, ()> {
-        self.of(inode).flush.write().unwrap_or_else(PoisonError::into_inner)
+        of(&self.flushes, inode).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, inode: u64) -> &Stripe {
-        let [first, rest @ ..] = &self.0;
-        let index = (inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % COUNT;
-        index.checked_sub(1).and_then(|index| rest.get(index)).unwrap_or(first)
+    fn changes(&self, inode: u64) -> &Changes {
+        of(&self.changes, inode)
     }
 }
 
 impl Default for Stripes {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Stripe::default()))
+        Self {
+            changes: std::array::from_fn(|_| Changes::default()),
+            flushes: std::array::from_fn(|_| RwLock::default()),
+        }
     }
 }
 
@@ -80,18 +103,29 @@ impl Change<'_> {
     /// Whether no other change was going on since this one began. Attributes that were looked at
     /// since then, before and after, are then those around this change.
     pub(crate) fn is_alone(&self) -> bool {
-        self.alone == Some(self.stripe.begun.load(Ordering::SeqCst))
+        self.alone == Some(self.changes.begun.load(Ordering::SeqCst))
     }
 }
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.stripe.ended.fetch_add(1, Ordering::SeqCst);
+        self.changes.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A few hundred bytes per export.
-const COUNT: usize = 32;
+/// The one that an object falls on. The highest bits of the product are the best mixed.
+#[allow(clippy::indexing_slicing)] // There are as many as the index can say.
+fn of<T, const COUNT: usize>(stripes: &[T; COUNT], inode: u64) -> &T {
+    const { assert!(COUNT.is_power_of_two() && COUNT > 1) };
+    let index = inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - COUNT.trailing_zeros());
+    &stripes[index as usize]
+}
+
+/// 1 KiB per export: a file that is being written has what is known of each 128th beside it
+/// forgotten.
+const CHANGES: usize = 128;
+/// A few hundred bytes.
+const FLUSHES: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -115,5 +149,27 @@ mod tests {
         let first = stripes.change(7);
         drop(stripes.change(7));
         assert!(!first.is_alone(), "another came and went");
+    }
+
+    #[test]
+    fn a_glance_is_good_until_the_next_change_begins() {
+        let stripes = Stripes::default();
+        let glance = stripes.glance(7).unwrap();
+        assert!(stripes.is_unchanged_since(7, glance));
+        let change = stripes.change(7);
+        assert!(!stripes.is_unchanged_since(7, glance));
+        assert_eq!(stripes.glance(7), None);
+        drop(change);
+        assert!(!stripes.is_unchanged_since(7, glance));
+        assert!(stripes.is_unchanged_since(7, stripes.glance(7).unwrap()));
+    }
+
+    #[test]
+    fn neighbours_spread_over_all_stripes() {
+        let stripes = Stripes::default();
+        let used = stripes.changes.iter().filter(|changes| {
+            (1000..1512).any(|inode| std::ptr::eq(*changes, stripes.changes(inode)))
+        });
+        assert_eq!(used.count(), CHANGES);
     }
 }

@@ -106,6 +106,7 @@ impl Request<'_> {
             || LinkWcc { file_attributes: Some(self.wire(&attributes)), ..LinkWcc::default() };
         let dir = self.open_other(&args.link).and_then(|dir| self.around(dir));
         let dir = dir.detail(only_file)?;
+        let _change = dir.also(node.inode());
         let wcc = || LinkWcc { file_attributes: self.post(&node), link_dir_wcc: dir.wcc() };
         let linked = Component::parse(&args.link.name)
             .and_then(Component::to_create)
@@ -128,6 +129,8 @@ impl Request<'_> {
             .and_then(Component::to_create)
             .and_then(|name| make(&dir.node, name));
         let made = self.note(made).detail(|| dir.wcc())?;
+        // It may have been there before, and be known elsewhere.
+        drop(dir.also(made.node.inode()));
         let handle = self.seal(made.node.id());
         if made.file.is_none() {
             // A new file is open for writing here, which is not to last.

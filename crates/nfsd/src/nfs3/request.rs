@@ -148,6 +148,13 @@ pub(super) struct Around<'r> {
 }
 
 impl Around<'_> {
+    /// A change of another object by the same call; none if this one stands for it, as they share a
+    /// stripe.
+    pub(super) fn also(&self, inode: u64) -> Option<Change<'_>> {
+        let stripes = self.request.export.stripes();
+        (!stripes.is_same(inode, self.node.inode())).then(|| stripes.change(inode))
+    }
+
     /// What the object was and is.
     pub(super) fn wcc(&self) -> WccData {
         let after = self.request.post(&self.node);

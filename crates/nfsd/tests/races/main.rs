@@ -8,6 +8,7 @@
 
 mod commit;
 mod disposal;
+mod glances;
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
 mod opening;
