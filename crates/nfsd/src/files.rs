@@ -181,6 +181,11 @@ impl<'s> Files<'s> {
         }
     }
 
+    /// The time, in milliseconds since some moment, for what is kept; none if nothing is.
+    pub(crate) fn now(&self) -> Option<u64> {
+        self.cache.map(Cache::now)
+    }
+
     /// Whether anything is kept.
     pub(crate) fn are_kept(&self) -> bool {
         self.cache.is_some()

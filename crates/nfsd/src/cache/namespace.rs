@@ -138,6 +138,11 @@ impl<F: File> Cache<F> {
         self.level.set_limit(files.map_or(most, |files| files.min(most)));
     }
 
+    /// The time, in milliseconds since some moment.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.clock.now()
+    }
+
     /// What has happened so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {

@@ -19,6 +19,7 @@ mod data;
 mod directories;
 mod files;
 mod names;
+mod readdirplus;
 mod request;
 mod system;
 

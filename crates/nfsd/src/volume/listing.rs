@@ -10,7 +10,8 @@
 //!   their names, which is the cookie: it depends on nothing else. The directory is read as a
 //!   whole, and a window of the order is kept.
 
-use crate::attributes::Kind;
+use super::kept::Kept;
+use crate::attributes::{Attributes, Kind, Time};
 use crate::{Result, Status, sys};
 use rustix::fs::{RawDir, SeekFrom, StatxFlags};
 use rustix::io::Errno;
@@ -31,6 +32,7 @@ pub struct Listing {
     own_inode: Option<u64>,
     /// Held while the position of `directory` is in use.
     window: Mutex<Window>,
+    kept: Kept,
 }
 
 /// An entry of a directory.
@@ -44,6 +46,23 @@ pub struct Entry<'a> {
     pub cookie: u64,
     /// What it is, if the file system says.
     pub kind: Option<Kind>,
+}
+
+/// How a listing went.
+#[derive(Debug)]
+pub(crate) struct Read {
+    /// There are no more entries.
+    pub(crate) ended: bool,
+    /// Times of last change of the directory when it was read, if that was before the call.
+    windows: Vec<Time>,
+}
+
+impl Read {
+    /// Whether the entries are those of the directory with this time of last change, if it had that
+    /// before the call.
+    pub(crate) fn is_of(&self, changed: Time) -> bool {
+        self.windows.iter().all(|window| *window == changed)
+    }
 }
 
 /// What cookies are.
@@ -67,7 +86,7 @@ impl Listing {
             true => Some(sys::statx(directory.as_fd(), StatxFlags::INO)?.stx_ino),
             false => None,
         };
-        Ok(Self { directory, order, own_inode, window: Mutex::default() })
+        Ok(Self { directory, order, own_inode, window: Mutex::default(), kept: Kept::default() })
     }
 
     /// The descriptor.
@@ -97,9 +116,22 @@ impl Listing {
         verifier: [u8; 8],
         visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<bool> {
-        if cookie != 0 && verifier != self.verifier() {
-            return Err(Status::BadCookie);
-        }
+        self.must_know(cookie, verifier)?;
+        Ok(self.read_next(cookie, visit)?.ended)
+    }
+
+    /// Refuses a cookie that is not of this kind.
+    pub(crate) fn must_know(&self, cookie: u64, verifier: [u8; 8]) -> Result<()> {
+        let known = cookie == 0 || verifier == self.verifier();
+        if known { Ok(()) } else { Err(Status::BadCookie) }
+    }
+
+    /// As [`read`](Self::read), with a cookie that is of this kind.
+    pub(crate) fn read_next(
+        &self,
+        cookie: u64,
+        visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<Read> {
         let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         match self.order {
             Order::Kernel => self.read_kernel(cookie, visit),
@@ -107,12 +139,18 @@ impl Listing {
         }
     }
 
+    /// What was said of its entries.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     fn read_kernel(
         &self,
         cookie: u64,
         visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<bool> {
-        Ok(self.scan(cookie, PAGE, visit)?.is_continue())
+    ) -> Result<Read> {
+        let ended = self.scan(cookie, PAGE, visit)?.is_continue();
+        Ok(Read { ended, windows: Vec::new() })
     }
 
     fn read_hashes(
@@ -120,7 +158,8 @@ impl Listing {
         mut window: MutexGuard<'_, Window>,
         cookie: u64,
         mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> Result<bool> {
+    ) -> Result<Read> {
+        let mut windows = Vec::new();
         let mut after = cookie;
         // A client that begins wants to see the directory as it is now.
         let mut fresh = after != 0;
@@ -129,6 +168,7 @@ impl Listing {
                 *window = self.fill(after)?;
                 fresh = true;
             }
+            windows.push(window.changed);
             let start = window.entries.partition_point(|entry| entry.cookie <= after);
             for entry in &window.entries[start..] {
                 let Hashed { cookie, name, inode, kind } = entry;
@@ -137,20 +177,21 @@ impl Listing {
                     if Charge::is_too_much() {
                         *window = Window::default();
                     }
-                    return Ok(false);
+                    return Ok(Read { ended: false, windows });
                 }
                 after = *cookie;
             }
             if window.complete {
                 // Kept by nobody: whoever keeps the directory open keeps only a descriptor.
                 *window = Window::default();
-                return Ok(true);
+                return Ok(Read { ended: true, windows });
             }
         }
     }
 
     /// The first entries after a cookie, in the order of hashes.
     fn fill(&self, after: u64) -> Result<Window> {
+        let changed = Attributes::of(self.fd())?.changed;
         let mut first = BinaryHeap::new();
         let mut complete = true;
         let everything = |entry: Entry<'_>| {
@@ -168,7 +209,7 @@ impl Listing {
         let _never_broken_off = self.scan(0, WHOLE, everything)?;
         let entries = first.into_sorted_vec();
         let _charge = Charge::take(entries.iter().map(Hashed::bytes).sum());
-        Ok(Window { after, complete, entries, _charge })
+        Ok(Window { after, changed, complete, entries, _charge })
     }
 
     /// Reads the directory from a position of the kernel's.
@@ -210,25 +251,27 @@ impl Listing {
 #[derive(Debug, Default)]
 struct Window {
     after: u64,
+    /// The directory's time of last change, before it was read.
+    changed: Time,
     /// Nothing comes after the last one.
     complete: bool,
     entries: Vec<Hashed>,
     _charge: Charge,
 }
 
-/// Bytes of a window, counted with those of all others.
+/// Bytes that are kept of a directory, counted with those of all others.
 #[derive(Debug, Default)]
-struct Charge(usize);
+pub(super) struct Charge(usize);
 
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 impl Charge {
-    fn take(bytes: usize) -> Self {
+    pub(super) fn take(bytes: usize) -> Self {
         KEPT.fetch_add(bytes, Ordering::Relaxed);
         Self(bytes)
     }
 
-    fn is_too_much() -> bool {
+    pub(super) fn is_too_much() -> bool {
         KEPT.load(Ordering::Relaxed) > KEPT_MAX
     }
 }
@@ -279,7 +322,7 @@ const XFS: u32 = 0x5846_5342;
 /// are read again for the next; and where all are read.
 const PAGE: usize = 8 << 10;
 const WHOLE: usize = 32 << 10;
-/// Bytes of all windows together above which none is kept: the directory is read anew instead.
+/// Bytes of all directories together above which nothing is kept: they are read anew instead.
 const KEPT_MAX: usize = 64 << 20;
 /// Entries that are kept of a directory of any size.
 const WINDOW: usize = 8192;

@@ -8,12 +8,14 @@
 mod change;
 mod file;
 mod flush;
+mod kept;
 mod listing;
 mod make;
 mod space;
 
 pub use file::{OpenFile, Stability, Waiting};
 pub(crate) use flush::{Changed, Later};
+pub(crate) use kept::{Page, View};
 pub use listing::{Entry, Listing};
 pub use make::{Create, Made, Special};
 pub use space::{Limits, Space};
@@ -435,6 +437,17 @@ impl Volume {
         self.number
     }
 
+    /// Whether every change of what has a name in a directory changes the directory's time of last
+    /// change, and every rename and link the object's.
+    pub(crate) fn tells_of_renames(&self) -> bool {
+        self.store.tells_of_renames()
+    }
+
+    /// Whether the caller may look names up in a directory.
+    pub(crate) fn may_look_up(&self, _: &Caller<'_>, dir: &Node) -> bool {
+        check_access(dir, rustix::fs::Access::EXEC_OK).is_ok()
+    }
+
     /// Whether an object that was found can be moved to where it is not to be found any more.
     pub(crate) fn may_lose_objects(&self) -> bool {
         self.store.may_lose_objects()
@@ -507,7 +520,7 @@ impl Node {
 }
 
 /// A time before now by more than the clocks of file systems are late.
-fn a_moment_ago() -> Time {
+pub(crate) fn a_moment_ago() -> Time {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     Time { seconds: now.tv_sec.saturating_sub(1), nanoseconds: now.tv_nsec as u32 }
 }

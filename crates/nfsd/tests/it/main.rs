@@ -10,6 +10,7 @@ mod durability;
 mod handles;
 mod identities;
 mod kept;
+mod listed_again;
 mod listings;
 mod mounting;
 mod operations;
