@@ -18,9 +18,9 @@ use holm_lifetime::sync::atomic::Ordering;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// While every worker has work, events are looked for after so much of it, in requests: three turns
-/// of a busy source, nine of sources with one request each.
-const WORK_PER_POLL: i64 = 80;
+/// While every worker has work, events are looked for after so much of it, in requests: one turn of a
+/// busy source, five of sources with one request each. Whoever was quiet waits that long to be seen.
+const WORK_PER_POLL: i64 = 40;
 
 pub(crate) struct Worker<'p> {
     shared: &'p Arc<Shared>,
@@ -77,7 +77,7 @@ impl Worker<'_> {
                 self.wait();
                 continue;
             }
-            if self.work_since_poll > WORK_PER_POLL
+            if self.work_since_poll >= WORK_PER_POLL
                 && self.shared.staff.idle.load(Ordering::Relaxed) == 0
             {
                 self.poll(Some(Duration::ZERO));
