@@ -1,6 +1,7 @@
 //! The figures that the project is held to: holm and its peers, in turns, each beside its goal.
 
 use crate::compare::{Medians, rounded};
+use crate::process::{Cpus, bind_thread};
 use crate::{
     Case, Churn, ChurnMeasurement, Comparison, Entrant, Error, Load, Neighbours,
     NeighboursMeasurement, Peer, Plan, StartUp, Workload, compare,
@@ -164,16 +165,22 @@ impl Figures {
         life
     }
 
-    /// holm serves the two as different tenants; the others have no such thing.
-    fn neighbours(&self, name: &str, peer: &Peer) -> Result<NeighboursMeasurement, Error> {
-        let both = peer.target();
+    /// holm serves the two as different tenants; the others have no such thing. The clients stand for
+    /// other machines, so the server gets CPUs of its own, and is started there to know how many.
+    fn neighbours(&self, name: &str, peer: &mut Peer) -> Result<NeighboursMeasurement, Error> {
+        let cpus = Cpus::divide()?;
+        let bound = bind_thread(&cpus.server)?;
         let tenants = match name {
             HOLM => Some(Peer::holm_with_two_tenants(&self.directory, &self.holm)?),
-            _ => None,
+            _ => {
+                peer.start_up(1)?;
+                None
+            }
         };
+        drop(bound);
         let (quiet, flooded, server) = match &tenants {
             Some((peer, second)) => (peer.target(), second, peer.process()),
-            None => (both, both, peer.process()),
+            None => (peer.target(), peer.target(), peer.process()),
         };
         let Plan { warm_up, duration, .. } = self.plan;
         let (connections, server) = (64, Some(server));
@@ -183,6 +190,8 @@ impl Figures {
             load: Load::new(Workload::Getattr),
             plan: Plan { connections, warm_up, duration, server, ..Plan::default() },
             interval: Duration::from_millis(1),
+            rounds: self.rounds,
+            apart: Some(cpus.clients),
         }
         .run()
     }

@@ -69,7 +69,7 @@ pub use self::{
     neighbours::{Neighbours, NeighboursMeasurement},
     nfs::Written,
     peers::Peer,
-    process::{Pinned, Process},
+    process::{Cpus, Pinned, Process},
     record::Latency,
     rpc::Refusal,
     target::Target,

@@ -3,8 +3,8 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use holm_nfsload::{
-    Case, Churn, Content, Entrant, Figures, Integrity, LimitOptions, LimitServer, Load, Neighbours,
-    Peer, Plan, Process, Promise, Target, Verdict, Workload, check, compare, start_up,
+    Case, Churn, Content, Cpus, Entrant, Figures, Integrity, LimitOptions, LimitServer, Load,
+    Neighbours, Peer, Plan, Process, Promise, Target, Verdict, Workload, check, compare, start_up,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,13 @@ enum Command {
         /// Microseconds between the calls of the quiet one
         #[arg(long, default_value_t = 1000)]
         interval: u64,
+        /// How often it is measured alone and then beside the other
+        #[arg(long, default_value_t = 1)]
+        rounds: usize,
+        /// The clients get the second half of the CPUs, and the quiet one goes first there; where the
+        /// server is, is up to whoever starts it (taskset)
+        #[arg(long)]
+        apart: bool,
     },
     /// Be the server that does the least, on 127.0.0.1
     Limit {
@@ -243,10 +250,12 @@ fn main() -> anyhow::Result<ExitCode> {
             print(&start_up(&target, &command[0], &command[1..], runs)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Neighbours { quiet, flooded, workload, load, plan, interval } => {
+        Command::Neighbours { quiet, flooded, workload, load, plan, interval, rounds, apart } => {
             let plan = plan.plan(process(&flooded))?;
             let (load, interval) = (load.load(workload), Duration::from_micros(interval.max(1)));
-            let measurement = Neighbours { quiet, flooded, load, plan, interval }.run()?;
+            let apart = apart.then(Cpus::divide).transpose()?.map(|cpus| cpus.clients);
+            let neighbours = Neighbours { quiet, flooded, load, plan, interval, rounds, apart };
+            let measurement = neighbours.run()?;
             print(&measurement)?;
             Ok(good(measurement.errors.is_empty()))
         }

@@ -4,7 +4,9 @@ use crate::Error;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 /// A process that is watched.
@@ -80,7 +82,7 @@ impl Process {
         if cpu >= CpuSet::MAX_CPU {
             return Err(Error::Invalid(format!("there is no CPU {cpu}")));
         }
-        let all = rustix::thread::sched_getaffinity(None).map_err(Error::system("own CPUs"))?;
+        let all = own_cpus()?;
         let mut one = CpuSet::new();
         one.set(cpu);
         self.set_affinity(&one)
@@ -119,6 +121,82 @@ impl Drop for Pinned {
     }
 }
 
+/// The CPUs of this machine, divided between a server and clients that stand for other machines.
+#[derive(Debug, Clone)]
+pub struct Cpus {
+    /// Where the server is.
+    pub server: CpuSet,
+    /// Where its clients are.
+    pub clients: CpuSet,
+}
+
+impl Cpus {
+    /// Half of them for each.
+    ///
+    /// # Errors
+    ///
+    /// If there is only one that may be used.
+    pub fn divide() -> Result<Self, Error> {
+        let all = own_cpus()?;
+        let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
+        let (mut server, mut clients) = (CpuSet::new(), CpuSet::new());
+        let (of_server, of_clients) = usable.split_at(usable.len() / 2);
+        of_server.iter().for_each(|cpu| server.set(*cpu));
+        of_clients.iter().for_each(|cpu| clients.set(*cpu));
+        if of_server.is_empty() {
+            let why = "server and clients can't be on different CPUs: there is only one";
+            return Err(Error::Unavailable(why.to_owned()));
+        }
+        Ok(Self { server, clients })
+    }
+}
+
+/// Binds this thread to CPUs until the guard is dropped, and whatever it starts meanwhile for good.
+pub fn bind_thread(cpus: &CpuSet) -> Result<BoundThread, Error> {
+    let before = own_cpus()?;
+    sched_setaffinity(None, cpus).map_err(Error::system("bind a thread to CPUs"))?;
+    Ok(BoundThread { before, _stays_on_its_thread: PhantomData })
+}
+
+/// A thread that is bound to some CPUs.
+#[derive(Debug)]
+pub struct BoundThread {
+    before: CpuSet,
+    _stays_on_its_thread: PhantomData<*const ()>,
+}
+
+impl Drop for BoundThread {
+    fn drop(&mut self) {
+        // It was there before.
+        let _ = sched_setaffinity(None, &self.before);
+    }
+}
+
+/// Has the kernel run this thread before all that are not as urgent, for as long as it lives
+/// (SCHED_FIFO; util-linux has the program).
+pub fn thread_goes_first() -> Result<(), Error> {
+    let thread = rustix::thread::gettid().to_string();
+    let mut chrt = Command::new("chrt");
+    let chrt = chrt.args(["--fifo", "--pid", "1", &thread]).output();
+    let said = chrt.map_err(Error::io("run chrt"))?;
+    if said.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&said.stderr);
+    Err(Error::Unavailable(format!("no thread can go first here: {}", why.trim())))
+}
+
+/// How long this thread has waited for a CPU since it began; zero where the kernel does not tell.
+pub fn thread_waited() -> Duration {
+    let said = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = said.split_ascii_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
+fn own_cpus() -> Result<CpuSet, Error> {
+    rustix::thread::sched_getaffinity(None).map_err(Error::system("own CPUs"))
+}
+
 fn listener_inode(port: u16) -> Option<u64> {
     const LISTEN: &str = "0A";
     let port = format!(":{port:04X}");
@@ -148,6 +226,25 @@ mod tests {
         assert_eq!(Process::listening_on(address).unwrap(), Process::current());
         drop(listener);
         assert!(matches!(Process::listening_on(address), Err(Error::NobodyListens(_))));
+    }
+
+    #[test]
+    fn server_and_clients_share_no_cpu() {
+        match Cpus::divide() {
+            Ok(Cpus { server, clients }) => {
+                let of = |set: &CpuSet, cpu| set.is_set(cpu);
+                assert!((0..CpuSet::MAX_CPU).all(|cpu| !(of(&server, cpu) && of(&clients, cpu))));
+                assert!(server.count() > 0 && clients.count() >= server.count());
+                let before = own_cpus().unwrap();
+                let bound = bind_thread(&clients).unwrap();
+                assert_eq!(own_cpus().unwrap(), clients);
+                let inherited = std::thread::spawn(|| own_cpus().unwrap());
+                assert_eq!(inherited.join().unwrap(), clients);
+                drop(bound);
+                assert_eq!(own_cpus().unwrap(), before);
+            }
+            Err(_) => assert_eq!(own_cpus().unwrap().count(), 1),
+        }
     }
 
     #[test]

@@ -104,6 +104,8 @@ fn a_quiet_client_beside_a_flooding_one() {
         load: small(Workload::Getattr),
         plan: Plan { pin: None, ..plan(8, 4) },
         interval: Duration::from_millis(1),
+        rounds: 2,
+        apart: None,
     };
     let measurement = neighbours.run().unwrap();
     assert!(measurement.alone.p99_us > 0.0 && measurement.beside.p99_us > 0.0);
