@@ -76,6 +76,9 @@
 //! those that are slow; their work waits in their own lists. A namespace in which nothing was stuck for a while is fast
 //! again. [`NsPool::spawn`] has a job run under the same rules.
 //!
+//! [`NsPool::limit_turns`] bounds how many workers the sources of a namespace occupy at a time, slow
+//! or not.
+//!
 //! # The end
 //!
 //! The pool is a [subsystem](holm_netns::Subsystem). A worker is inside the namespace for as long as a
@@ -86,13 +89,15 @@
 //!
 //! # Where to read on
 //!
-//! `slots` is how a source is found and who may run it; `lists` whose turn it is; `worker` the loop
-//! that brings the two together; `staff` and `watchdog` what happens when a worker is stuck.
+//! `slots` is how a source is found and who may run it; `lists` whose turn it is, and `limit` who waits
+//! for the end of another; `worker` the loop that brings the two together; `staff` and `watchdog` what
+//! happens when a worker is stuck.
 //! `tests/races` runs all of it under [shuttle](https://docs.rs/shuttle), next to sketches with one
 //! mistake in them.
 
 #![forbid(unsafe_code)]
 
+mod limit;
 mod lists;
 mod poller;
 mod pool;

@@ -7,13 +7,17 @@
 //!
 //! Namespaces whose file calls are stuck are served by the second group, in turn, each by a bounded
 //! number of workers.
+//!
+//! A namespace may have a [limit](TurnLimit) of its own, which holds for its turns in both groups.
 
+use crate::limit::TurnLimit;
 use crate::source::SourceId;
 use crate::tenant::{Gauge, Job};
 use holm_lifetime::sync::atomic::{AtomicUsize, Ordering};
 use holm_lifetime::sync::{Arc, Condvar, Mutex, MutexGuard};
 use slab::Slab;
 use std::collections::VecDeque;
+use std::num::NonZero;
 
 pub(crate) struct Lists {
     inner: Mutex<Inner>,
@@ -67,6 +71,8 @@ struct Inner {
 struct Queue {
     serial: u32,
     items: VecDeque<Item>,
+    /// Of its turns at a time. What waits because of it is not among the items.
+    limit: TurnLimit,
     /// What is left of its quantum; what it owes, if negative.
     deficit: i64,
     listed: bool,
@@ -85,6 +91,8 @@ struct Queue {
 pub(crate) struct Taken {
     pub(crate) key: Key,
     pub(crate) item: Item,
+    /// Whether [its end](Lists::ended) is to be told.
+    pub(crate) counted: bool,
 }
 
 /// Who must hear of new work.
@@ -137,6 +145,7 @@ impl Lists {
         let place = inner.queues.insert(Queue {
             serial,
             items: VecDeque::new(),
+            limit: TurnLimit::default(),
             deficit: 0,
             listed: false,
             slow: false,
@@ -149,7 +158,7 @@ impl Lists {
     }
 
     /// Takes a namespace's lists away. What is left in them is returned: words for sources that are
-    /// gone.
+    /// gone. What waited for the limit is as little.
     pub(crate) fn remove(&self, key: Key) -> VecDeque<Item> {
         let mut inner = self.inner.lock();
         if inner.of(key).is_none() {
@@ -231,6 +240,41 @@ impl Lists {
         }
     }
 
+    /// A turn that was counted is over, and another may take its place.
+    pub(crate) fn ended(&self, key: Key) -> Tell {
+        let mut inner = self.inner.lock();
+        let next = inner.of(key).and_then(|queue| queue.limit.ended());
+        let Some(id) = next else { return Tell::Nobody };
+        let slow = inner.stand(key, Item::Source(id), self.limits);
+        let (first, second) = (slow == Some(false), slow == Some(true));
+        self.tell(inner, first.into(), second.into())
+    }
+
+    /// Sets how many turns of its sources a namespace may have at a time.
+    pub(crate) fn limit_turns(&self, key: Key, most: Option<NonZero<usize>>) -> Tell {
+        let mut inner = self.inner.lock();
+        let Some(queue) = inner.of(key) else { return Tell::Nobody };
+        let slow = queue.slow;
+        let items = std::mem::take(&mut queue.items);
+        if !slow {
+            self.ready.fetch_sub(items.len(), Ordering::SeqCst);
+        }
+        let mut listed = Vec::new();
+        for item in items {
+            match item {
+                Item::Source(id) => listed.push(id),
+                job @ Item::Job(_) => queue.items.push_back(job),
+            }
+        }
+        let admitted = queue.limit.set(most, listed);
+        queue.items.extend(admitted.into_iter().map(Item::Source));
+        queue.show();
+        let ready = queue.items.len();
+        inner.relist(key.place as usize);
+        let (first, second) = if slow { (0, ready) } else { (ready, 0) };
+        self.tell(inner, first, second)
+    }
+
     /// A worker of the second group has done what it took.
     pub(crate) fn done_slow(&self, key: Key) {
         let mut inner = self.inner.lock();
@@ -258,7 +302,7 @@ impl Lists {
             return None;
         }
         queue.slow = true;
-        queue.gauge.slow.store(true, Ordering::Relaxed);
+        queue.show();
         let gauge = queue.gauge.clone();
         let moved = queue.items.len();
         inner.slow_queues += 1;
@@ -299,7 +343,7 @@ impl Lists {
         for place in places {
             let queue = &mut inner.queues[place];
             queue.slow = false;
-            queue.gauge.slow.store(false, Ordering::Relaxed);
+            queue.show();
             recovered.push(queue.gauge.clone());
             moved += queue.items.len();
             inner.slow_queues -= 1;
@@ -337,7 +381,8 @@ impl Lists {
         let mut left = Vec::new();
         for (_, queue) in &mut inner.queues {
             left.extend(queue.items.drain(..));
-            queue.gauge.queued.store(0, Ordering::Relaxed);
+            left.extend(queue.limit.clear().into_iter().map(Item::Source));
+            queue.show_queued();
             queue.listed = false;
         }
         inner.new.clear();
@@ -364,11 +409,26 @@ impl Inner {
         self.queues.get_mut(key.place as usize).filter(|queue| queue.serial == key.serial)
     }
 
-    /// Whether it is for the second group; `None` if there are no such lists.
+    /// Whether it is for the second group; `None` if nobody is to hear of it: it waits for the end of
+    /// a turn, or there are no such lists.
     fn push(&mut self, key: Key, item: Item, limits: Limits) -> Option<bool> {
         let queue = self.of(key)?;
+        // Jobs are not counted. They close what calls have opened, and tear-down waits for them: calls
+        // that don't end must not keep them from being done, nor they others from being called.
+        if let Item::Source(id) = item
+            && !queue.limit.admits(id)
+        {
+            queue.show_queued();
+            return None;
+        }
+        self.stand(key, item, limits)
+    }
+
+    /// Puts what can be run into its list; the same answer.
+    fn stand(&mut self, key: Key, item: Item, limits: Limits) -> Option<bool> {
+        let queue = self.of(key)?;
         queue.items.push_back(item);
-        queue.gauge.queued.store(queue.items.len(), Ordering::Relaxed);
+        queue.show_queued();
         let slow = queue.slow;
         if !queue.listed {
             queue.listed = true;
@@ -413,7 +473,7 @@ impl Inner {
                 continue;
             };
             queue.deficit -= limits.turn_cost;
-            return Some(Taken { key: Key { place: place as u32, serial: queue.serial }, item });
+            return Some(queue.taken(place, item));
         }
     }
 
@@ -431,10 +491,7 @@ impl Inner {
             }
             if let Some(item) = queue.pop() {
                 queue.running += 1;
-                return Some(Taken {
-                    key: Key { place: place as u32, serial: queue.serial },
-                    item,
-                });
+                return Some(queue.taken(place, item));
             }
         }
         None
@@ -458,9 +515,27 @@ impl Inner {
 }
 
 impl Queue {
+    /// Shows how it is to those who don't lock.
+    fn show(&self) {
+        self.show_queued();
+        self.gauge.slow.store(self.slow, Ordering::Relaxed);
+        self.gauge.in_turn.store(self.slow || self.limit.is_set(), Ordering::Relaxed);
+    }
+
+    fn show_queued(&self) {
+        let waiting = self.limit.waiting();
+        self.gauge.queued.store(self.items.len() + waiting, Ordering::Relaxed);
+        self.gauge.held_back.store(waiting, Ordering::Relaxed);
+    }
+
+    fn taken(&self, place: usize, item: Item) -> Taken {
+        let counted = self.limit.is_set() && matches!(item, Item::Source(_));
+        Taken { key: Key { place: place as u32, serial: self.serial }, item, counted }
+    }
+
     fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
-        self.gauge.queued.store(self.items.len(), Ordering::Relaxed);
+        self.show_queued();
         if self.items.is_empty() && self.items.capacity() > 64 {
             self.items = VecDeque::new();
         }

@@ -1,6 +1,6 @@
 //! The pool's part in each namespace: its sources and jobs, and their end.
 
-use crate::lists::{Item, Key};
+use crate::lists::{Item, Key, Tell};
 use crate::pool::Shared;
 use crate::report::contain;
 use crate::slots::{Ended, Removed};
@@ -12,6 +12,7 @@ use holm_netns::{Held, InitError, Inside, Namespace, NsId, Subsystem, View};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::time::Instant;
 
 /// The pool as a part that every namespace has. Made by [`Pool::subsystem`](crate::Pool::subsystem).
@@ -59,8 +60,10 @@ pub struct SpawnError(pub NsId);
 /// How the pool does in a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NsMetrics {
-    /// Sources and jobs that wait for a worker.
+    /// Sources and jobs that wait to be run.
     pub queued: usize,
+    /// Those of them that wait because of [`limit_turns`](NsPool::limit_turns).
+    pub held_back: usize,
     /// Sources there are.
     pub sources: usize,
     /// Calls that took longer than they should.
@@ -89,7 +92,10 @@ struct Sources {
 pub(crate) struct Gauge {
     pub(crate) ns: NsId,
     pub(crate) queued: AtomicUsize,
+    pub(crate) held_back: AtomicUsize,
     pub(crate) slow: AtomicBool,
+    /// Nothing is run but what the lists say: it is slow, or has a limit.
+    pub(crate) in_turn: AtomicBool,
     pub(crate) stuck_calls: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
@@ -159,6 +165,18 @@ impl NsPool {
         Ok(())
     }
 
+    /// From now on runs at most `most` turns of the namespace's sources at a time, so that they occupy
+    /// as many workers, of whichever group; `None`: as many as the pool allows. What happens to others
+    /// waits for the end of such a turn, and costs no worker anything until then. A turn that has begun
+    /// without a limit is not counted.
+    ///
+    /// Jobs are not counted either, and never wait for this.
+    pub fn limit_turns(&self, most: Option<NonZero<usize>>) {
+        if self.shared.lists.limit_turns(self.tenant.key, most) == Tell::First {
+            self.shared.wake_worker();
+        }
+    }
+
     pub(crate) fn gauge(&self) -> &Gauge {
         &self.tenant.gauge
     }
@@ -168,6 +186,7 @@ impl NsPool {
         let gauge = &self.tenant.gauge;
         NsMetrics {
             queued: gauge.queued.load(Ordering::Relaxed),
+            held_back: gauge.held_back.load(Ordering::Relaxed),
             sources: self.tenant.sources.lock().all.len(),
             stuck_calls: gauge.stuck_calls.load(Ordering::Relaxed),
             slow: gauge.slow.load(Ordering::Relaxed),
@@ -241,7 +260,9 @@ impl Subsystem for PoolSubsystem {
         let gauge = Arc::new(Gauge {
             ns: ns.id().clone(),
             queued: AtomicUsize::new(0),
+            held_back: AtomicUsize::new(0),
             slow: AtomicBool::new(false),
+            in_turn: AtomicBool::new(false),
             stuck_calls: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         });

@@ -183,9 +183,14 @@ impl Worker<'_> {
     }
 
     fn run(&mut self, taken: Taken) {
-        match taken.item {
-            Item::Source(id) => self.run_source(id, By::Turn(taken.key)),
-            Item::Job(job) => self.run_job(job, taken.key),
+        let Taken { key, item, counted } = taken;
+        match item {
+            Item::Source(id) => self.run_source(id, By::Turn(key)),
+            Item::Job(job) => self.run_job(job, key),
+        }
+        // Whatever became of it.
+        if counted {
+            self.goes_on(self.shared.lists.ended(key));
         }
     }
 
@@ -199,9 +204,9 @@ impl Worker<'_> {
             return;
         };
         let key = source.tenant.key;
-        if by == By::Event && source.tenant.gauge.slow.load(Ordering::Relaxed) {
+        if by == By::Event && source.tenant.gauge.in_turn.load(Ordering::Relaxed) {
             drop(contents);
-            return shared.push(key, Item::Source(id));
+            return self.queue_again(key, id);
         }
         let Some(inside) = source.tenant.enter() else {
             // The namespace goes, and whoever carries that out sweeps.
@@ -272,8 +277,11 @@ impl Worker<'_> {
 
     /// There is more to do, or something happened meanwhile.
     fn queue_again(&self, key: Key, id: SourceId) {
-        let tell = self.shared.lists.push(key, Item::Source(id));
-        // A worker of the first group goes on to take it itself.
+        self.goes_on(self.shared.lists.push(key, Item::Source(id)));
+    }
+
+    /// This worker has put work into the lists, and one of the first group goes on to take it itself.
+    fn goes_on(&self, tell: Tell) {
         if tell == Tell::First && self.desk.in_second.load(Ordering::Relaxed) {
             self.shared.wake_worker();
         }

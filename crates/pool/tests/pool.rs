@@ -7,6 +7,7 @@ use holm_lifetime::Deadline;
 use holm_netns::{Namespace, NsState};
 use holm_pool::{Config, Next, PoolSubsystem, Report, SpawnError};
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -263,6 +264,95 @@ fn calls_that_block_stop_nobody_else_and_pass() {
     });
     world.remove(&stuck);
     world.remove(&other);
+}
+
+/// Calls of a namespace that block occupy as many workers as its limit says, also when that changes;
+/// neither others nor the namespace's own jobs wait for them.
+#[test]
+fn limit_of_turns_holds_while_calls_block() {
+    let world = World::new(workers(1));
+    let (limited, other) = (world.create("limited"), world.create("other"));
+    let limit = |most| {
+        let inside = limited.enter().unwrap();
+        inside.get::<PoolSubsystem>().unwrap().limit_turns(NonZero::new(most));
+    };
+    let metrics = || limited.enter().unwrap().get::<PoolSubsystem>().unwrap().metrics();
+    limit(1);
+
+    let (inside_now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (enter, entered) = channel();
+    let pipes: Vec<_> = (0..4)
+        .map(|_| {
+            let (reads, writes) = rustix::pipe::pipe().unwrap();
+            let (inside_now, most, enter) = (inside_now.clone(), most.clone(), enter.clone());
+            let source = Does(move |turn: &holm_pool::Turn<'_>| {
+                most.fetch_max(inside_now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                enter.send(()).unwrap();
+                turn.may_block(|| rustix::io::read(&reads, &mut [0u8; 1]).unwrap());
+                inside_now.fetch_sub(1, Ordering::SeqCst);
+                Next::Done
+            });
+            add(&limited, Arc::new(source)).wake();
+            writes
+        })
+        .collect();
+    entered.recv().unwrap();
+    assert_eq!((metrics().held_back, metrics().queued), (3, 3));
+    let mut stream = connect(&other);
+    echo(&mut stream, b"meanwhile");
+    let (done, finished) = channel();
+    let job = move |_: &holm_pool::Turn<'_>| done.send(()).unwrap();
+    limited.enter().unwrap().get::<PoolSubsystem>().unwrap().spawn(job).unwrap();
+    finished.recv().unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+
+    limit(2);
+    entered.recv().unwrap();
+    assert_eq!(metrics().held_back, 2);
+    for writes in &pipes {
+        rustix::io::write(writes, b"x").unwrap();
+    }
+    for _ in 0..2 {
+        entered.recv().unwrap();
+    }
+    settles(|| {
+        let metrics = metrics();
+        let all_done = metrics.sources == 0 && metrics.queued == 0;
+        if all_done { Ok(()) } else { Err(format!("{metrics:?}")) }
+    });
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    let mut stream = connect(&limited);
+    echo(&mut stream, b"after");
+    world.remove(&limited);
+    world.remove(&other);
+}
+
+/// A namespace goes while some of it waits for its limit: nobody waits for those.
+#[test]
+fn removal_does_not_wait_for_what_the_limit_holds_back() {
+    let world = World::new(workers(1));
+    let ns = world.create("blue");
+    ns.enter().unwrap().get::<PoolSubsystem>().unwrap().limit_turns(NonZero::new(1));
+    let (reads, writes) = rustix::pipe::pipe().unwrap();
+    let (begun, begins) = channel();
+    let stuck = Does(move |turn: &holm_pool::Turn<'_>| {
+        begun.send(()).unwrap();
+        turn.may_block(|| rustix::io::read(&reads, &mut [0u8; 1]).unwrap());
+        Next::Idle
+    });
+    add(&ns, Arc::new(stuck)).wake();
+    begins.recv().unwrap();
+    let held_back = Arc::new(());
+    let own = held_back.clone();
+    let source = Does(move |_: &holm_pool::Turn<'_>| {
+        let _ = &own;
+        unreachable!("the namespace goes before its turn comes")
+    });
+    add(&ns, Arc::new(source)).wake();
+    world.registry.remove([&ns], Deadline::now()).unwrap_err();
+    rustix::io::write(&writes, b"x").unwrap();
+    ns.wait_gone(Deadline::Never).unwrap();
+    assert_eq!(Arc::strong_count(&held_back), 1, "it is gone with the namespace");
 }
 
 /// A removal waits for a call that blocks, says who it is, and ends by itself.

@@ -9,6 +9,7 @@
 mod end;
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
+mod limit;
 mod run;
 mod sketch;
 mod slot;

@@ -1,6 +1,7 @@
 //! What the real code does, in a few lines each and with one mistake.
 
 use crate::end;
+use crate::limit;
 use crate::run::{self, Taken};
 use crate::slot;
 use crate::stuck::{self, Call};
@@ -360,5 +361,95 @@ impl stuck::Office for LooksOnce {
             thread.join().unwrap();
         }
         (0, self.inner.stuck.load(Ordering::SeqCst))
+    }
+}
+
+/// The end of a turn looks whether somebody waits, and then gives its place back.
+pub struct LooksThenGivesBack {
+    inner: Arc<Places>,
+    workers: Workers,
+}
+
+/// One place for turns.
+#[derive(Default)]
+struct Places {
+    taken: Mutex<usize>,
+    waiting: Mutex<VecDeque<usize>>,
+    turns: limit::Turns,
+}
+
+impl Places {
+    fn push(&self, source: usize, list: &List) {
+        let mut taken = self.taken.lock().unwrap();
+        if *taken == 0 {
+            *taken = 1;
+            list.push(Some(source));
+        } else {
+            self.waiting.lock().unwrap().push_back(source);
+        }
+    }
+
+    fn run(&self, source: usize, list: &List) {
+        self.turns.run(source);
+        let next = self.waiting.lock().unwrap().pop_front();
+        match next {
+            Some(next) => list.push(Some(next)),
+            None => *self.taken.lock().unwrap() = 0,
+        }
+    }
+}
+
+impl Default for LooksThenGivesBack {
+    fn default() -> Self {
+        let inner = Arc::new(Places::default());
+        let workers = Workers::start(2, &inner, Places::run);
+        Self { inner, workers }
+    }
+}
+
+impl limit::Limited for LooksThenGivesBack {
+    fn wake(&self, which: usize) {
+        self.inner.push(which, &self.workers.list);
+    }
+
+    fn end(&self) {
+        self.workers.end();
+    }
+
+    fn turns(&self) -> &limit::Turns {
+        &self.inner.turns
+    }
+}
+
+/// What is run because of an event is not counted.
+pub struct EventsAreNotCounted {
+    inner: Arc<Places>,
+    workers: Workers,
+}
+
+impl Default for EventsAreNotCounted {
+    fn default() -> Self {
+        let inner = Arc::new(Places::default());
+        let workers = Workers::start(1, &inner, Places::run);
+        Self { inner, workers }
+    }
+}
+
+impl limit::Limited for EventsAreNotCounted {
+    fn wake(&self, which: usize) {
+        // The thread that is told runs it there and then.
+        if which == 0 {
+            self.inner.turns.run(which);
+        } else {
+            self.inner.push(which, &self.workers.list);
+        }
+    }
+
+    fn end(&self) {
+        self.workers.end();
+    }
+
+    fn turns(&self) -> &limit::Turns {
+        &self.inner.turns
     }
 }
