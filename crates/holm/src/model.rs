@@ -153,6 +153,10 @@ pub struct LimitsSpec {
     /// Seconds without a call after which a connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u32>,
+    /// Connections whose calls are served at a time, each by a thread; the others wait. What is not
+    /// said is not limited beyond the number of threads there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_in_flight: Option<u32>,
     /// Files and directories that are kept open between calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
@@ -294,6 +298,8 @@ pub struct CountersView {
     pub mounted: usize,
     /// Pieces of work that wait for a thread.
     pub queued: usize,
+    /// Those of them that wait because of the limit `requests-in-flight`.
+    pub held_back: usize,
     /// Calls that took longer than they should.
     pub stuck_calls: u64,
     /// Its calls take long just now, so that it is served by threads of its own.

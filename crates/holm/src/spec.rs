@@ -260,6 +260,10 @@ impl Checked for LimitsSpec {
             in_range("record-size", self.record_size, 16 << 10, 64 << 20),
             in_range("unsent-replies", self.unsent_replies, 16 << 10, 1 << 30),
             in_range("idle-time", self.idle_time, 10, 365 * 86400),
+            in_range("requests-in-flight", self.requests_in_flight, 1, 1 << 20).map(|it| Problem {
+                why: format!("{}; without it there is no limit", it.why),
+                ..it
+            }),
             in_range("open-files", self.open_files, 1, 1 << 24),
         ]
         .into_iter()
@@ -277,6 +281,7 @@ impl LimitsSpec {
             record_size: self.record_size.or(others.record_size),
             unsent_replies: self.unsent_replies.or(others.unsent_replies),
             idle_time: self.idle_time.or(others.idle_time),
+            requests_in_flight: self.requests_in_flight.or(others.requests_in_flight),
             open_files: self.open_files.or(others.open_files),
         }
     }
@@ -382,6 +387,7 @@ mod tests {
             limits: LimitsSpec {
                 connections: Some(0),
                 record_size: Some(1 << 20),
+                requests_in_flight: Some(0),
                 ..LimitsSpec::default()
             },
         };
@@ -396,6 +402,7 @@ mod tests {
             "export[2].path: /a is exported twice",
             "listen[1].addr: it overlaps 0.0.0.0:1",
             "limits.connections: 0 is not from 1",
+            "limits.requests-in-flight: 0 is not from 1 to 1048576; without it there is no limit",
         ] {
             assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}: {said:#?}");
         }

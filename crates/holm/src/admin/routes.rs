@@ -309,7 +309,7 @@ async fn remove_listener(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Set the limits of a namespace, for connections from now on
+/// Set the limits of a namespace: of connections from now on, of files and requests at once
 ///
 /// What is not said is the server's default.
 #[utoipa::path(put, path = "/namespaces/{ns}/limits", params(

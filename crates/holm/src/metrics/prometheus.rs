@@ -52,6 +52,7 @@ const fn bytes(
 const GAUGES: &[Number] = &[
     number("connections", "Connections there are", |ns| ns.connections),
     number("queued", "Pieces of work that wait for a thread", |ns| ns.queued),
+    number("held_back", "Those of them that wait for requests-in-flight", |ns| ns.held_back),
     number("slow", "1 if its calls take long just now", |ns| ns.slow.into()),
     number("open_files", "Files kept open between calls", |ns| ns.files.open),
 ];

@@ -55,6 +55,7 @@ fn namespace(id: &NsId, inside: &Inside) -> Option<NamespaceStatistics> {
         received: sockets.received,
         sent: sockets.sent,
         queued: pool.queued as u64,
+        held_back: pool.held_back as u64,
         stuck_calls: pool.stuck_calls,
         slow: pool.slow,
         panics: pool.panics,

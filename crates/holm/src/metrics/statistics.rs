@@ -64,6 +64,8 @@ pub struct NamespaceStatistics {
     pub sent: u64,
     /// Pieces of work that wait for a thread.
     pub queued: u64,
+    /// Those of them that wait because of the limit `requests-in-flight`.
+    pub held_back: u64,
     /// Calls that took longer than they should.
     pub stuck_calls: u64,
     /// Its calls take long just now, so that it is served by threads of its own.

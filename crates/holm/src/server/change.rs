@@ -40,7 +40,7 @@ pub struct Alteration {
     pub del_listen: Vec<ListenSpec>,
     /// Listeners that come.
     pub add_listen: Vec<ListenSpec>,
-    /// Other limits, for connections from now on.
+    /// Other limits: those of connections for who comes from now on, the others at once.
     pub limits: Option<LimitsSpec>,
 }
 

@@ -12,6 +12,7 @@ use holm_netns::Inside;
 use holm_nfsd::cache::{Caches, Object};
 use holm_nfsd::export::ExportTable;
 use holm_pool::{NsPool, PoolSubsystem};
+use std::num::NonZero;
 
 impl Server {
     /// Puts what was prepared in place, or fails and leaves everything as it was.
@@ -103,7 +104,7 @@ impl Server {
             let effective = limits.or(&self.limits);
             let of_sockets = effective.of_sockets();
             tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
-            limit_files(&inside, &effective);
+            limit_work(&inside, &effective);
             tenant.limits = limits;
             say(Happened::LimitsChanged);
         }
@@ -206,7 +207,7 @@ impl<'s> Started<'s> {
         });
         let Some(tenant) = self.created.last_mut() else { return Ok(()) };
         let limits = tenant.limits.or(&self.server.limits);
-        limit_files(&inside, &limits);
+        limit_work(&inside, &limits);
         let limits = limits.of_sockets();
         let addresses = sockets.iter().flat_map(|sockets| sockets.listening());
         service.set_listening(addresses.collect());
@@ -259,7 +260,12 @@ impl Drop for Started<'_> {
     }
 }
 
-fn limit_files(inside: &Inside, limits: &LimitsSpec) {
+/// What is limited elsewhere than at the sockets.
+fn limit_work(inside: &Inside, limits: &LimitsSpec) {
+    if let Some(pool) = inside.get::<PoolSubsystem>() {
+        let most = limits.requests_in_flight.and_then(|most| NonZero::new(most as usize));
+        pool.limit_turns(most);
+    }
     if let Some(cache) = inside.get::<Caches<Object>>() {
         cache.set_limit(limits.open_files.map(|files| files as usize));
     }

@@ -346,7 +346,8 @@ impl Server {
         self.change(vec![Change::Alter(del)]).map_err(first).map(drop)
     }
 
-    /// Sets the limits of a namespace, for connections from now on.
+    /// Sets the limits of a namespace: those of connections for who comes from now on, the others at
+    /// once.
     ///
     /// # Errors
     ///

@@ -167,6 +167,7 @@ fn counters(inside: &Inside) -> Option<CountersView> {
         sent: sockets.sent,
         mounted: served.service().map_or(0, |service| service.mounted()),
         queued: pool.queued,
+        held_back: pool.held_back,
         stuck_calls: pool.stuck_calls,
         slow: pool.slow,
         panics: pool.panics,

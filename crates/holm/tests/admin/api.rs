@@ -162,6 +162,8 @@ fn every_route_answers_as_it_is_described() {
     let spec = json!({ "connections": 7 });
     api.ask("PUT", limits, "/namespaces/blue/limits", Some(spec.clone()), 204);
     api.ask("PUT", limits, "/namespaces/none/limits", Some(spec), 404);
+    let none = json!({ "requests-in-flight": 0 });
+    api.ask("PUT", limits, "/namespaces/blue/limits", Some(none), 400);
     let ns = api.ask("GET", one, "/namespaces/blue", None, 200).json();
     assert_eq!(ns["limits"]["connections"], 7);
 

@@ -75,6 +75,7 @@ fn prometheus_reads_every_number() {
         received: 1 << 40,
         sent: 5,
         queued: 6,
+        held_back: 5,
         slow: true,
         files: Files { open: 9, ..Files::default() },
         operations: vec![operations],
@@ -102,6 +103,7 @@ fn prometheus_reads_every_number() {
         ("holm_received_bytes_total", (1u64 << 40) as f64),
         ("holm_sent_bytes_total", 5.0),
         ("holm_queued", 6.0),
+        ("holm_held_back", 5.0),
         ("holm_slow", 1.0),
         ("holm_open_files", 9.0),
     ] {

@@ -26,7 +26,7 @@ fn everything_that_can_be_said_is_read() {
         [ns.blue]
         listen = [{{ addr = "127.0.0.1:2049", udp = false }}, {{ addr = "0.0.0.0:2049", netns = "/run/netns/blue" }},
                   {{ addr = "0.0.0.0:2049", netns = 4711 }}]
-        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, open-files = 10 }}
+        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, requests-in-flight = 8, open-files = 10 }}
         [[ns.blue.export]]
         path = "/"
         dir = "{dir}"
@@ -76,6 +76,7 @@ fn everything_that_can_be_said_is_read() {
             record_size: Some(2 << 20),
             idle_time: Some(60),
             unsent_replies: Some(65536),
+            requests_in_flight: Some(8),
             open_files: Some(10),
         },
     };
@@ -157,13 +158,14 @@ listen = ["127.0.0.1:1"]
     assert_eq!(said.len(), expected.len(), "{said:#?}");
 
     // What could not be seen for what was wrong above.
-    let text = "[ns.blue]\nlimits = { connections = 0 }\n[[ns.blue.export]]\npath = \"/\"\n\
+    let text = "[ns.blue]\nlimits = { connections = 0, requests-in-flight = 0 }\n[[ns.blue.export]]\npath = \"/\"\n\
                 dir = \"DIRR\"\nclients = [\n\"10.0.0.1/8\", \"::/129\"]\nmax-write = 5000\n\
                 [[ns.blue.export]]\npath = \"/\"\ndir = \"relative\"\n";
     let said = Config::parse(&text.replace("DIR", &dir)).unwrap_err();
     let said: Vec<String> = said.iter().map(|it| it.to_string().replace(&dir, "DIR")).collect();
     let expected = [
         "2:26: 0 is not from 1 to 1048576",
+        "2:50: 0 is not from 1 to 1048576; without it there is no limit",
         "5:7: there is no directory DIRR: did you mean DIR?",
         "7:1: \"10.0.0.1/8\" has bits behind its prefix: write 10.0.0.0/8, or 10.0.0.1 for one address",
         "7:15: \"::/129\" is no network: the length of the prefix is a number from 0 to 128",

@@ -6,7 +6,9 @@ use crate::rpc::Rpc;
 use crate::strangers::{port, tenant};
 use crate::wedge::{Asked, CONTENT, FILE, Wedge};
 use crate::world::{World, in_mounts_of_its_own};
-use holm::model::{ExportSpec, HeldView, HolderView, NamespaceSpec, NamespaceState, NamespaceView};
+use holm::model::{
+    ExportSpec, HeldView, HolderView, LimitsSpec, NamespaceSpec, NamespaceState, NamespaceView,
+};
 use holm::server::{Error, Options, Server};
 use holm_lifetime::Deadline;
 use holm_nfs_proto::nfs3::{self, Call};
@@ -115,6 +117,56 @@ fn neighbours_of_a_wedged_tenant_are_served() {
         }
         setting.end();
     });
+}
+
+/// With one request in flight, a tenant that is wedged occupies one thread, and its other connections
+/// wait; more, as soon as it may have more.
+#[test]
+fn wedged_tenant_occupies_as_many_threads_as_its_limit_says() {
+    let name = "stuck::wedged_tenant_occupies_as_many_threads_as_its_limit_says";
+    in_mounts_of_its_own(name, || {
+        let setting = Setting::new();
+        let Setting { wedge, server, blue, green, .. } = &setting;
+        let in_flight = |most| {
+            let limits = LimitsSpec { requests_in_flight: most, ..LimitsSpec::default() };
+            server.set_limits("blue", limits).unwrap();
+        };
+        let held_back = || server.namespace("blue").unwrap().counters.unwrap().held_back;
+        in_flight(Some(1));
+        // Accepted and known before the wedge: then there is no other work than these calls.
+        let mut clients: Vec<_> = (0..3).map(|_| Rpc::connect(port(blue))).collect();
+        let root = clients[0].mount("/").unwrap();
+        let file = clients[0].lookup(&root, FILE.as_bytes()).unwrap();
+        for client in &mut clients {
+            assert_eq!(client.read(&file, 0, 100).unwrap(), CONTENT);
+        }
+        wedge.stop_answering(Asked::Read);
+        clients.iter_mut().for_each(|client| client.begin(&read(&file)));
+        wedge.wait_for_stuck(1);
+        until(|| held_back() == 2);
+        (0..20).for_each(|_| works(green));
+        assert_eq!((wedge.stuck(), held_back()), (1, 2));
+
+        in_flight(Some(2));
+        wedge.wait_for_stuck(2);
+        until(|| held_back() == 1);
+        (0..20).for_each(|_| works(green));
+        assert_eq!((wedge.stuck(), held_back()), (2, 1));
+
+        wedge.answer();
+        for client in &mut clients {
+            assert_eq!(client.end(), Some(0));
+        }
+        until(|| held_back() == 0);
+        setting.end();
+    });
+}
+
+/// Waits for what comes about by itself, while others work.
+fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        std::thread::yield_now();
+    }
 }
 
 /// For what is not to end.

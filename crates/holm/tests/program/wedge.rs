@@ -74,6 +74,11 @@ impl Wedge {
         drop(self.state.changed.wait_while(waiting, enough).unwrap());
     }
 
+    /// How many wait for an answer.
+    pub fn stuck(&self) -> usize {
+        self.state.waiting().answers.len()
+    }
+
     /// Answers all who wait, and from now on everybody.
     pub fn answer(&self) {
         let mut waiting = self.state.waiting();

@@ -87,12 +87,20 @@ fn listener_text(listener: &ListenerView) -> String {
 }
 
 fn limits_text(limits: &LimitsSpec) -> Option<String> {
-    let LimitsSpec { connections, record_size, unsent_replies, idle_time, open_files } = *limits;
+    let LimitsSpec {
+        connections,
+        record_size,
+        unsent_replies,
+        idle_time,
+        requests_in_flight,
+        open_files,
+    } = *limits;
     let all = [
         ("connections", connections),
         ("record-size", record_size),
         ("unsent-replies", unsent_replies),
         ("idle-time", idle_time),
+        ("requests-in-flight", requests_in_flight),
         ("open-files", open_files),
     ];
     let said = all.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
@@ -111,9 +119,14 @@ fn counters_lines(text: &mut String, counters: &CountersView) {
     let served =
         format!("{calls} calls, {received} bytes received, {sent} sent; {mounted} mounted");
     line(text, "served", &served);
-    let CountersView { queued, stuck_calls, slow, panics, .. } = counters;
+    let CountersView { queued, held_back, stuck_calls, slow, panics, .. } = counters;
     let slow = if *slow { "; its calls take long just now" } else { "" };
-    let waits = format!("{queued} wait for a thread; {stuck_calls} calls were stuck{slow}");
+    let held_back = match held_back {
+        0 => String::new(),
+        count => format!(", {count} of them for requests-in-flight"),
+    };
+    let waits =
+        format!("{queued} wait for a thread{held_back}; {stuck_calls} calls were stuck{slow}");
     line(text, "work", &waits);
     if *panics > 0 {
         line(text, "panics", &panics.to_string());
