@@ -125,38 +125,30 @@ struct CompareOptions {
     /// Start cargo-nfs3-server
     #[arg(long)]
     nfs3_server: bool,
-    /// Install cargo-nfs3-server here if it is not there
-    #[arg(long)]
-    install_root: Option<PathBuf>,
     /// Start the limit server
     #[arg(long)]
     limit: bool,
-    /// Where the servers that are started get their directories
-    #[arg(long, default_value = ".")]
-    directory: PathBuf,
-    /// These cases only: a part of their names
-    #[arg(long = "case", value_name = "NAME")]
-    cases: Vec<String>,
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
     #[command(flatten)]
-    plan: PlanOptions,
-    /// JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    how: ComparisonOptions,
 }
 
 #[derive(Args)]
 struct FiguresOptions {
     /// holm's program
     holm: PathBuf,
+    #[command(flatten)]
+    how: ComparisonOptions,
+}
+
+#[derive(Args)]
+struct ComparisonOptions {
     /// Install cargo-nfs3-server here if it is not there
     #[arg(long)]
     install_root: Option<PathBuf>,
-    /// Where the servers get their directories
+    /// Where the servers that are started get their directories
     #[arg(long, default_value = ".")]
     directory: PathBuf,
-    /// These cases only: a part of their names, or `churn`, `neighbours`, `start`
+    /// These cases only: a part of their names; of the figures also `churn`, `neighbours`, `start`
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
     #[arg(long, default_value_t = 3)]
@@ -285,12 +277,12 @@ fn run_compare(options: CompareOptions) -> anyhow::Result<ExitCode> {
         target: peer.target().clone(),
         process: Some(peer.process()),
     }));
-    let mut cases = Case::all(&options.plan.plan(None)?);
-    if !options.cases.is_empty() {
-        cases.retain(|case| options.cases.iter().any(|part| case.name.contains(part)));
+    let mut cases = Case::all(&options.how.plan.plan(None)?);
+    if !options.how.cases.is_empty() {
+        cases.retain(|case| options.how.cases.iter().any(|part| case.name.contains(part)));
     }
-    let report = compare(&entrants, &cases, options.rounds, |what| eprintln!("{what}"))?;
-    if options.json {
+    let report = compare(&entrants, &cases, options.how.rounds, |what| eprintln!("{what}"))?;
+    if options.how.json {
         print(&report)?
     } else {
         print!("{}", report.table())
@@ -302,14 +294,14 @@ fn run_figures(options: FiguresOptions) -> anyhow::Result<ExitCode> {
     let figures = Figures {
         holm: options.holm.canonicalize().context("the program of holm")?,
         own: std::env::current_exe().context("the path of this program")?,
-        install_root: options.install_root.map(std::path::absolute).transpose()?,
-        directory: options.directory.canonicalize().context("the directory for servers")?,
-        rounds: options.rounds,
-        plan: options.plan.plan(None)?,
-        only: options.cases,
+        install_root: options.how.install_root.map(std::path::absolute).transpose()?,
+        directory: options.how.directory.canonicalize().context("the directory for servers")?,
+        rounds: options.how.rounds,
+        plan: options.how.plan.plan(None)?,
+        only: options.how.cases,
     };
     let measurement = figures.run(|what| eprintln!("{what}"))?;
-    if options.json {
+    if options.how.json {
         print(&measurement)?
     } else {
         print!("{}", measurement.tables())
@@ -319,7 +311,7 @@ fn run_figures(options: FiguresOptions) -> anyhow::Result<ExitCode> {
 
 /// Those that are asked for and can be had; what can't is said, and left out.
 fn start_peers(options: &CompareOptions) -> anyhow::Result<Vec<(&'static str, Peer)>> {
-    let directory = options.directory.canonicalize().context("the directory for servers")?;
+    let directory = options.how.directory.canonicalize().context("the directory for servers")?;
     let mut peers = Vec::new();
     let mut add = |name, asked, start: &dyn Fn(&Path) -> Result<Peer, holm_nfsload::Error>| {
         if asked {
@@ -332,7 +324,7 @@ fn start_peers(options: &CompareOptions) -> anyhow::Result<Vec<(&'static str, Pe
     let own = std::env::current_exe().context("the path of this program")?;
     add("NFS-Ganesha", options.ganesha, &|at| Peer::ganesha(at));
     add("cargo-nfs3-server", options.nfs3_server, &|at| {
-        Peer::nfs3_server(at, options.install_root.as_deref())
+        Peer::nfs3_server(at, options.how.install_root.as_deref())
     });
     add("limit", options.limit, &|at| Peer::limit(at, &own));
     Ok(peers)
