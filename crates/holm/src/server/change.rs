@@ -20,7 +20,7 @@ use std::fmt;
 pub enum Change {
     /// A namespace comes.
     Add(NamespaceSpec),
-    /// A namespace goes, and its key is destroyed.
+    /// The namespace that `NAME` or `NAME@ID` means goes, and its key is destroyed.
     Remove(String),
     /// A namespace becomes another.
     Alter(Alteration),
@@ -30,7 +30,7 @@ pub enum Change {
 /// replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alteration {
-    /// Which namespace.
+    /// Which namespace: `NAME` or `NAME@ID`.
     pub name: String,
     /// Paths of exports that go.
     pub del_export: Vec<String>,

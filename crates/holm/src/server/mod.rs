@@ -207,7 +207,7 @@ impl Server {
         let is_live = known.is_some_and(|tenant| *tenant.ns.id() == id);
         drop(tenants);
         if is_live {
-            self.change(vec![Change::Remove(id.name.to_string())]).map_err(first)?;
+            self.change(vec![Change::Remove(id.to_string())]).map_err(first)?;
         }
         let Some(ns) = self.registry.resolve(&id.to_string()) else { return Ok(()) };
         self.wait_gone(&ns, wait)
@@ -256,7 +256,7 @@ impl Server {
         let add = Alteration { name: ns.into(), add_export: vec![spec], ..Alteration::default() };
         self.change(vec![Change::Alter(add)]).map_err(first)?;
         let tenants = self.tenants();
-        let export = tenants.live(ns)?.export(&path).map(|export| export.view.clone());
+        let export = tenants.resolve(ns)?.export(&path).map(|export| export.view.clone());
         export.ok_or_else(|| Error::NotFound(format!("{path} was removed again meanwhile")))
     }
 
@@ -274,9 +274,9 @@ impl Server {
             if self.close_export(export, wait) {
                 continue;
             }
-            let held = match self.tenants().live.get(ns) {
-                Some(tenant) => view::held(tenant, &self.operations, Some(export.id)),
-                None => HeldView::default(),
+            let held = match self.tenants().resolve(&export.ns.id().to_string()) {
+                Ok(tenant) => view::held(tenant, &self.operations, Some(export.id)),
+                Err(_) => HeldView::default(),
             };
             let path = &export.path;
             let what = view::in_words(&held);

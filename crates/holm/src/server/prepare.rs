@@ -59,8 +59,8 @@ impl Server {
                 }
                 Change::Remove(name) => {
                     let tenants = self.tenants();
-                    let id = tenants.live(&name).map(|tenant| tenant.ns.id().id);
-                    id.map(|id| prepared.going.push((name, id)))
+                    let id = tenants.live(&name).map(|tenant| tenant.ns.id().clone());
+                    id.map(|id| prepared.going.push((id.name.to_string(), id.id)))
                 }
             };
             errors.extend(outcome.err());
@@ -95,10 +95,11 @@ impl Server {
         Ok(Coming { exports, sockets, service, paths, incarnation, spec })
     }
 
-    fn prepare_altered(&self, change: Alteration, desk: &Desk) -> Result<Altered, Error> {
-        let name = &change.name;
+    fn prepare_altered(&self, mut change: Alteration, desk: &Desk) -> Result<Altered, Error> {
         let tenants = self.tenants();
-        let tenant = tenants.live(name)?;
+        let tenant = tenants.live(&change.name)?;
+        change.name = tenant.ns.id().name.to_string();
+        let name = &change.name;
         let (id, version, ns) = (tenant.ns.id().id, tenant.version, tenant.ns.clone());
         let incarnation = tenant.incarnation.clone();
         for path in &change.del_export {

@@ -74,8 +74,19 @@ impl KnownExport {
 }
 
 impl Tenants {
-    /// The live namespace of this name.
-    pub(super) fn live(&self, name: &str) -> Result<&Tenant, Error> {
+    /// The live namespace that `NAME` or `NAME@ID` means.
+    pub(super) fn live(&self, spec: &str) -> Result<&Tenant, Error> {
+        if spec.contains('@') {
+            let tenant = self.resolve(spec)?;
+            let is_live = !self.draining.contains_key(&tenant.ns.id().id);
+            let why = "is draining: nothing of it can be changed any more";
+            return if is_live {
+                Ok(tenant)
+            } else {
+                Err(Error::NotFound(format!("namespace {spec} {why}")))
+            };
+        }
+        let name = spec;
         self.live.get(name).ok_or_else(|| {
             let draining = self.draining.values().find(|it| it.ns.id().name.as_str() == name);
             match draining {

@@ -167,6 +167,21 @@ fn every_route_answers_as_it_is_described() {
     let ns = api.ask("GET", one, "/namespaces/blue", None, 200).json();
     assert_eq!(ns["limits"]["connections"], 7);
 
+    // The same by the number; of another namespace of that name, nothing.
+    let own = format!("/namespaces/blue@{id}");
+    let export = json!({ "path": "/third", "dir": format!("{folder}/green") });
+    api.ask("POST", exports, &format!("{own}/exports"), Some(export), 201);
+    api.ask("DELETE", exports, &format!("{own}/exports?path=%2Fthird&wait=20"), None, 204);
+    let listener = Some(json!({ "addr": "127.0.0.1:0", "udp": false }));
+    let made = api.ask("POST", listeners, &format!("{own}/listeners"), listener, 201).json();
+    let local = made["local"].as_str().expect("an address");
+    api.ask("DELETE", listeners, &format!("{own}/listeners?addr={local}"), None, 204);
+    let spec = json!({ "connections": 8 });
+    api.ask("PUT", limits, &format!("{own}/limits"), Some(spec.clone()), 204);
+    api.ask("PUT", limits, &format!("{own}0/limits"), Some(spec), 404);
+    let ns = api.ask("GET", one, "/namespaces/blue", None, 200).json();
+    assert_eq!(ns["limits"]["connections"], 8);
+
     let statistics = api.ask("GET", "/statistics", "/statistics", None, 200).json();
     assert!(
         statistics["namespaces"].as_array().expect("some").iter().any(|ns| ns["name"] == "blue")
