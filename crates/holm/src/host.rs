@@ -2,26 +2,46 @@
 //!
 //! Neither is needed to serve. What goes wrong is logged, with what to do.
 
+use crate::model::{Happened, NamespaceState};
 use crate::rpcbind::{Binder, RegisterError, Registrar};
-use crate::server::Server;
+use crate::server::{Events, Server};
 use sd_notify::NotifyState;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The host's programs that are told.
 #[derive(Debug)]
 pub struct Host {
-    registrar: Option<Registrar>,
+    registered: Option<Arc<Registered>>,
+}
+
+/// What rpcbind knows. Listeners come and go by the configuration and by the admin API.
+#[derive(Debug)]
+struct Registered(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    registrar: Registrar,
     /// Whether rpcbind is to be told.
-    rpcbind: bool,
+    wanted: bool,
 }
 
 impl Host {
     /// The server serves from now on; whether rpcbind is told is the operator's choice.
-    pub fn begin(server: &Server, rpcbind: bool) -> Self {
+    pub fn begin(server: &Arc<Server>, rpcbind: bool) -> Self {
+        let events = server.events();
         // Also if rpcbind is not told any more: what an earlier run told is taken back.
         let registrar = Registrar::open(Binder::default(), &server.state().rpcbind());
-        let registrar = registrar.map_err(warn).ok();
-        let mut host = Self { registrar, rpcbind };
+        let registered = registrar.map_err(warn).ok().map(|registrar| {
+            Arc::new(Registered(Mutex::new(State { registrar, wanted: rpcbind })))
+        });
+        let host = Self { registered };
         host.register(server);
+        if let (Some(registered), true) = (&host.registered, rpcbind)
+            && let Err(error) = registered.clone().follow(Arc::downgrade(server), events)
+        {
+            tracing::warn!(%error, "rpcbind is told of listeners of the admin API at a reload only");
+        }
         notify(&[NotifyState::Ready]);
         host
     }
@@ -35,27 +55,79 @@ impl Host {
     }
 
     /// It was read, whatever came of it.
-    pub fn reloaded(&mut self, server: &Server) {
+    pub fn reloaded(&self, server: &Server) {
         self.register(server);
         notify(&[NotifyState::Ready]);
     }
 
     /// The server is about to end.
-    pub fn ending(mut self) {
+    pub fn ending(self) {
         notify(&[NotifyState::Stopping]);
-        self.rpcbind = false;
-        if let Some(registrar) = &mut self.registrar {
-            registrar.set([]).unwrap_or_else(warn);
+        if let Some(registered) = &self.registered {
+            registered.take_back();
         }
     }
 
-    fn register(&mut self, server: &Server) {
-        let Some(registrar) = &mut self.registrar else { return };
-        let namespaces = if self.rpcbind { server.namespaces() } else { Vec::new() };
-        let listeners = namespaces.iter().flat_map(|ns| &ns.listeners);
-        registrar.set(listeners).unwrap_or_else(warn);
+    fn register(&self, server: &Server) {
+        if let Some(registered) = &self.registered {
+            registered.update(server);
+        }
     }
 }
+
+impl Registered {
+    /// Tells rpcbind of listeners as they come and go, on a thread of its own: it may have to wait for
+    /// rpcbind. The thread ends with the server.
+    fn follow(self: Arc<Self>, server: Weak<Server>, mut events: Events) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let follow = move || {
+            while let Some(event) = runtime.block_on(events.next()) {
+                let mut concerns = is_about_listeners(&event.what);
+                // Many that come at once are told at once.
+                while let Some(event) = events.try_next() {
+                    concerns |= is_about_listeners(&event.what);
+                }
+                if concerns && let Some(server) = server.upgrade() {
+                    self.update(&server);
+                }
+            }
+        };
+        std::thread::Builder::new().name("rpcbind".into()).stack_size(STACK).spawn(follow)?;
+        Ok(())
+    }
+
+    fn update(&self, server: &Server) {
+        let State { registrar, wanted } =
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock: of two who update, the later one knows what is.
+        let namespaces = if *wanted { server.namespaces() } else { Vec::new() };
+        // Of those that drain, some are still shown.
+        let live = namespaces.iter().filter(|ns| ns.state == NamespaceState::Live);
+        registrar.set(live.flat_map(|ns| &ns.listeners)).unwrap_or_else(warn);
+    }
+
+    /// Nothing is registered any more, from now on.
+    fn take_back(&self) {
+        let state = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.wanted = false;
+        state.registrar.set([]).unwrap_or_else(warn);
+    }
+}
+
+/// Whether there may be other listeners than before.
+fn is_about_listeners(what: &Happened) -> bool {
+    matches!(
+        what,
+        Happened::Created
+            | Happened::Draining
+            | Happened::ListenerAdded { .. }
+            | Happened::ListenerRemoved { .. }
+            | Happened::Missed { .. }
+    )
+}
+
+/// Bytes: it asks and answers.
+const STACK: usize = 256 << 10;
 
 fn warn(error: RegisterError) {
     tracing::warn!("{error}");

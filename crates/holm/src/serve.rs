@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments, admin: Option<&Path>) -> Result<()> {
         (None, None) => bail!("neither a directory nor a configuration says what to serve"),
     };
     let rpcbind = configured.as_ref().is_some_and(|configured| configured.settings().rpcbind);
-    let mut host = Host::begin(&server, rpcbind);
+    let host = Host::begin(&server, rpcbind);
     for signal in signals.forever() {
         if let (SIGHUP, Some(configured)) = (signal, &mut configured) {
             host.reloading();

@@ -130,6 +130,41 @@ fn rpcbind_is_told_and_told_of_the_end() {
     assert!(rpcbind.registered().is_empty());
 }
 
+/// What comes and goes by the admin API is told at once.
+#[test]
+fn rpcbind_hears_of_listeners_of_the_admin_api() {
+    let (world, rpcbind) = (World::new(), Rpcbind::start());
+    let config = configuration(&world, "127.0.0.1:2049", "rpcbind = true\n");
+    let mut command = rpcbind.beside(HOLM);
+    command.args(["serve", "--config"]).arg(config).arg("--state-dir").arg(world.state());
+    let mut holm = Running::ready(command, &world);
+    let change = |arguments: &str| {
+        let admin = world.folder.path().join("admin.sock");
+        let mut command = Command::new(HOLM);
+        command.arg("--admin").arg(admin).args(arguments.split(' '));
+        assert!(command.status().unwrap().success(), "{arguments}");
+    };
+    let nfs = |port: &str| format!("100003 3 tcp 127.0.0.1.8.{port}");
+    let until_nfs_is = |expected: Option<String>| {
+        let found = || rpcbind.registered().into_iter().find(|it| it.starts_with("100003"));
+        while found() != expected {
+            std::thread::yield_now();
+        }
+    };
+    assert!(rpcbind.registered().contains(&nfs("1")));
+    change("-n blue listen add 127.0.0.1:2050");
+    change("-n blue listen del 127.0.0.1:2049");
+    until_nfs_is(Some(nfs("2")));
+    change("ns del blue");
+    until_nfs_is(None);
+    change("ns add red");
+    change("-n red listen add 127.0.0.1:2051");
+    until_nfs_is(Some(nfs("3")));
+    holm.signal("-TERM");
+    assert!(holm.0.wait().unwrap().success());
+    assert!(rpcbind.registered().is_empty());
+}
+
 /// What the container image serves.
 #[test]
 fn configuration_of_the_image_is_right() {
