@@ -1,5 +1,6 @@
 //! Who may ask, how many at a time, and for how long.
 
+use super::taken::Taken;
 use super::{Api, answer, routes};
 use axum::Router;
 use hyper::server::conn::http1;
@@ -21,6 +22,8 @@ const OTHERS: usize = 8;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Who is refused, or asks for metrics, has gone after this time.
 const BRIEF: Duration = Duration::from_secs(10);
+/// Who takes nothing of an answer for this long is left: what it does not take is kept in memory.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// A request's head is at most this long, bytes.
 const HEAD_MOST: usize = 16 << 10;
 /// Without descriptors, we try again after this time.
@@ -112,7 +115,10 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_MOST)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Taken::new(stream, TAKEN_WITHIN)),
+            TowerToHyperService::new(router),
+        );
     let connection = connections.watch(connection);
     async {
         if let Err(error) = connection.await {

@@ -9,6 +9,7 @@ mod answer;
 mod events;
 mod routes;
 pub mod socket;
+mod taken;
 
 pub use routes::description;
 pub use socket::{Socket, SocketError};
