@@ -1,7 +1,7 @@
 //! What carries a stream.
 
-use rustix::net::sockopt;
-use std::io::{self, Read, Write};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -59,11 +59,14 @@ impl Transport for Tcp {
     }
 
     fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
-        (&self.stream).read(space)
+        // Straight to the kernel: the C library's are points where a thread could be cancelled, which
+        // costs something each time.
+        let (count, _) = recv(&self.stream, space, RecvFlags::empty())?;
+        Ok(count)
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.stream).write(bytes)
+        Ok(send(&self.stream, bytes, SendFlags::NOSIGNAL)?)
     }
 
     fn end(&self) {
