@@ -25,7 +25,6 @@
 //! use holm_nfsd::name::Component;
 //! use holm_nfsd::store::{self, PathDatabase};
 //! use holm_nfsd::volume::{Access, Create, Options, Stability, Volume};
-//! use std::io::IoSlice;
 //! use std::sync::Arc;
 //!
 //! # let directory = std::env::temp_dir().join(format!("holm-doc-{}", std::process::id()));
@@ -45,7 +44,7 @@
 //!     let new = SetAttributes { mode: Some(0o644), ..Default::default() };
 //!     let made = volume.create(caller, &root, name, &Create::Guarded(new))?;
 //!     let file = volume.open_file(caller, &made.node, Access::Write)?;
-//!     file.write_at(caller, &[IoSlice::new(b"hello")], 0, Stability::FileSync)?;
+//!     file.write_at(caller, b"hello", 0, Stability::FileSync)?;
 //!     Ok(FileHandle::seal(&key, 1, 0, *made.node.id()))
 //! })??;
 //!

@@ -13,7 +13,6 @@ use holm_nfs_proto::nfs3::{
     WriteOk,
 };
 use holm_xdr::Encoder;
-use std::io::IoSlice;
 
 impl Known<'_> {
     /// READ of a file that the caller has open.
@@ -43,13 +42,12 @@ impl Request<'_> {
         // Before the write: if others lose theirs meanwhile, this one is taken for lost too.
         let verifier = self.files().write_verifier();
         let stability = Stability::from(args.stable);
-        let data = [IoSlice::new(data)];
         let written = match stability {
             Stability::Unstable => {
-                file.write(|file| file.write_at(self.caller, &data, args.offset, stability))
+                file.write(|file| file.write_at(self.caller, data, args.offset, stability))
             }
             Stability::DataSync | Stability::FileSync => {
-                self.write_stable(&file, &data, args.offset, stability)
+                self.write_stable(&file, data, args.offset, stability)
             }
         };
         let count = written.detail(|| around.wcc())?;
@@ -69,7 +67,7 @@ impl Request<'_> {
     fn write_stable(
         &self,
         file: &HeldFile<'_>,
-        data: &[IoSlice<'_>],
+        data: &[u8],
         offset: u64,
         stability: Stability,
     ) -> Result<usize> {
@@ -138,8 +136,10 @@ fn read(
         return Err(Status::Stale);
     }
     let attributes = attributes.ok();
+    // Few bytes are not the end: the disk may not have given the others, and what a client takes for
+    // the end it fills with zeros. None are the end.
     let ended = attributes.as_ref().is_some_and(|now| now.ends_at(args.offset, count));
-    let eof = ended || count < wanted as usize;
+    let eof = ended || (count == 0 && wanted > 0);
     // No more than `wanted`.
     reply.finish(attributes.map(|now| export.attributes(&now)), count as u32, eof);
     attended.moved(count);

@@ -4,7 +4,7 @@ use crate::attributes::Attributes;
 use crate::identity::Caller;
 use crate::{Result, Status};
 use rustix::io::{Errno, ReadWriteFlags};
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A regular file, open for reading or writing.
@@ -23,15 +23,6 @@ pub enum Stability {
     DataSync = 1,
     /// Data and attributes are on the disk.
     FileSync = 2,
-}
-
-/// Whether a read may wait for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// As long as it takes.
-    Allowed,
-    /// Not at all: what is not in memory is answered with [`Status::Jukebox`].
-    Refused,
 }
 
 impl OpenFile {
@@ -59,47 +50,29 @@ impl OpenFile {
         if attributes.links == 0 { Err(Status::Stale) } else { Ok(attributes) }
     }
 
-    /// Reads from `offset` on; waits if it must. See [`read_with`](Self::read_with).
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.read_with(&mut [IoSliceMut::new(buffer)], offset, Waiting::Allowed)
-    }
-
-    /// Reads from `offset` on, and says how many bytes. They are fewer than the buffers take only
-    /// at the end of the file, or with [`Waiting::Refused`].
+    /// Reads from `offset` on, and says how many bytes: fewer than the buffer takes at the end of the
+    /// file, and where the disk does not give the next one.
     ///
     /// # Errors
     ///
-    /// [`Status::Jukebox`] if it would have to wait and may not; [`Status::NotSupp`] if this file
-    /// system cannot read without waiting. Beyond what any file has, there are 0 bytes.
-    pub fn read_with(
-        &self,
-        buffers: &mut [IoSliceMut<'_>],
-        offset: u64,
-        waiting: Waiting,
-    ) -> Result<usize> {
-        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        if end_of(offset, length).is_none() {
+    /// What the file system says, if there is not a byte before it. Beyond what any file has, there
+    /// are 0 bytes.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if end_of(offset, buffer.len()).is_none() {
             // Where no file can have bytes, all files have ended.
             return Ok(0);
         }
-        let flags = match waiting {
-            Waiting::Allowed => ReadWriteFlags::empty(),
-            Waiting::Refused => ReadWriteFlags::NOWAIT,
-        };
-        let mut buffers = buffers;
         let mut done = 0;
-        loop {
-            let read = match rustix::io::preadv2(&self.file, buffers, offset + done as u64, flags) {
-                Err(Errno::INTR) => continue,
-                Err(_) if done > 0 => return Ok(done),
-                read => read?,
-            };
-            done += read;
-            if read == 0 || done == length || waiting == Waiting::Refused {
-                return Ok(done);
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(&self.file, rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(Errno::INTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno.into()),
             }
-            IoSliceMut::advance_slices(&mut buffers, read);
         }
+        Ok(done)
     }
 
     /// Writes at `offset`, and says how many bytes: fewer than given if the disk or a quota became
@@ -114,27 +87,20 @@ impl OpenFile {
     pub fn write_at(
         &self,
         _: &Caller<'_>,
-        buffers: &[IoSlice<'_>],
+        data: &[u8],
         offset: u64,
         stability: Stability,
     ) -> Result<usize> {
-        let length = buffers.iter().map(|buffer| buffer.len()).sum();
-        end_of(offset, length).ok_or(Status::FBig)?;
+        end_of(offset, data.len()).ok_or(Status::FBig)?;
         // One call that flushes just this range, not all that is unstable in the file.
         let flags = match stability {
-            Stability::Unstable => ReadWriteFlags::empty(),
+            Stability::Unstable => return self.write_in_pieces(data, offset),
             Stability::DataSync => ReadWriteFlags::DSYNC,
             Stability::FileSync => ReadWriteFlags::DSYNC | ReadWriteFlags::SYNC,
         };
-        let write = |flags| loop {
-            match rustix::io::pwritev2(&self.file, buffers, offset, flags) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        };
-        match write(flags) {
-            Err(Errno::OPNOTSUPP) if stability != Stability::Unstable => {
-                let written = write(ReadWriteFlags::empty())?;
+        match self.write(data, offset, flags) {
+            Err(Errno::OPNOTSUPP) => {
+                let written = self.write_in_pieces(data, offset)?;
                 self.flush(stability)?;
                 Ok(written)
             }
@@ -152,6 +118,41 @@ impl OpenFile {
         self.flush(Stability::FileSync)
     }
 
+    /// Writes without flushing. How much is written at a time is how large the pieces are that the page
+    /// cache keeps the file in, and in large ones every small write costs more from then on.
+    fn write_in_pieces(&self, data: &[u8], offset: u64) -> Result<usize> {
+        let mut done = 0;
+        loop {
+            let (at, rest) = (offset + done as u64, data.get(done..).unwrap_or_default());
+            let piece = rest.get(..(PIECE - at % PIECE) as usize).unwrap_or(rest);
+            match self.write(piece, at, ReadWriteFlags::empty()) {
+                Err(_) if done > 0 => return Ok(done),
+                written => {
+                    let written = written?;
+                    done += written;
+                    if written < piece.len() || done == data.len() {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        data: &[u8],
+        offset: u64,
+        flags: ReadWriteFlags,
+    ) -> std::result::Result<usize, Errno> {
+        let data = [IoSlice::new(data)];
+        loop {
+            match rustix::io::pwritev2(&self.file, &data, offset, flags) {
+                Err(Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
     fn flush(&self, stability: Stability) -> Result<()> {
         match stability {
             Stability::Unstable => {}
@@ -166,3 +167,8 @@ impl OpenFile {
 fn end_of(offset: u64, length: usize) -> Option<u64> {
     offset.checked_add(length as u64).filter(|&end| end <= i64::MAX as u64)
 }
+
+/// Bytes that are written at a time, where that is up to us. Ext4 of Linux 6.18, on two CPUs, with
+/// pieces of 1 MiB, 256 KiB and 64 KiB: to write a file anew takes 0.19, 0.19 and 0.22 s/GB, over what
+/// is there 0.125, 0.125 and 0.135; then 4 KiB at random in it 6.9, 2.9 and 1.9 us.
+const PIECE: u64 = 256 << 10;

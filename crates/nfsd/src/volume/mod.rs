@@ -13,7 +13,7 @@ mod listing;
 mod make;
 mod space;
 
-pub use file::{OpenFile, Stability, Waiting};
+pub use file::{OpenFile, Stability};
 pub(crate) use flush::{Changed, Later};
 pub(crate) use kept::{Page, View};
 pub use listing::{Entry, Listing};

@@ -11,7 +11,6 @@ use holm_nfsd::identity::{Credentials, Privileges, Session};
 use holm_nfsd::volume::{Access, OpenFile, Stability, Volume};
 use rustix::event::{PollFd, PollFlags};
 use std::fs;
-use std::io::IoSlice;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,9 +188,8 @@ fn after_removal_the_file_system_can_be_unmounted_at_once() {
                                         handle,
                                         Access::ReadWrite,
                                     )?;
-                                    let data = [IoSlice::new(b"data")];
                                     let (written, _) = file.write(|file| {
-                                        file.write_at(caller, &data, 0, Stability::Unstable)
+                                        file.write_at(caller, b"data", 0, Stability::Unstable)
                                     });
                                     written.map(drop)
                                 });
@@ -490,9 +488,7 @@ fn a_flush_that_fails_changes_the_verifier() {
         let within = tenant.within();
         acting_as(1001, |caller| {
             let file = within.open_file(caller, &tenant.volume, &handle, Access::Write).unwrap();
-            let write = |file: &OpenFile| {
-                file.write_at(caller, &[IoSlice::new(b"data")], 0, Stability::Unstable)
-            };
+            let write = |file: &OpenFile| file.write_at(caller, b"data", 0, Stability::Unstable);
             let (written, verifier) = file.write(write);
             assert_eq!(written, Ok(4));
             assert_eq!(file.commit(), Ok(verifier));

@@ -5,7 +5,6 @@ use holm_nfsd::attributes::{SetAttributes, SetTime, Time};
 use holm_nfsd::identity::Caller;
 use holm_nfsd::volume::{Access, Create, Durability, Node, Options, Stability, Volume};
 use std::fs;
-use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -97,8 +96,7 @@ fn data_survives_as_was_asked() {
             let write = |file: &str, stability| {
                 let made = volume.new_file(caller, root, file).unwrap();
                 let open = volume.open_file(caller, &made.node, Access::Write).unwrap();
-                let data = [IoSlice::new(b"data")];
-                assert_eq!(open.write_at(caller, &data, 9000, stability), Ok(4));
+                assert_eq!(open.write_at(caller, b"data", 9000, stability), Ok(4));
                 open
             };
             write("file-sync", Stability::FileSync);

@@ -8,7 +8,6 @@ use holm_nfsd::volume::{Access, Create, Rights, Special, Stability};
 use proptest::prelude::*;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::fs;
-use std::io::IoSlice;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -250,14 +249,14 @@ fn the_owner_writes_what_it_made_read_only() {
             let made = volume.create(caller, &root, name("object"), &how).unwrap();
             // With what the create opened,
             let file = made.file.unwrap();
-            file.write_at(caller, &[IoSlice::new(b"one ")], 0, Stability::Unstable).unwrap();
+            file.write_at(caller, b"one ", 0, Stability::Unstable).unwrap();
             *made.node.id()
         });
         acting_as(1001, |caller| {
             // and later.
             let node = volume.open(caller, &id).unwrap().0;
             let file = volume.open_file(caller, &node, Access::ReadWrite).unwrap();
-            file.write_at(caller, &[IoSlice::new(b"two")], 4, Stability::FileSync).unwrap();
+            file.write_at(caller, b"two", 4, Stability::FileSync).unwrap();
             let cut = SetAttributes { size: Some(6), ..Default::default() };
             let after = volume.set_attributes(caller, &node, &cut, None).unwrap();
             assert_eq!((after.size, after.mode), (6, 0o444));
@@ -330,7 +329,7 @@ fn set_uid_and_set_gid_go_when_somebody_writes_cuts_or_gives_away() {
         acting_as(1002, |caller| {
             let node = volume.open(caller, &written).unwrap().0;
             let file = volume.open_file(caller, &node, Access::Write).unwrap();
-            file.write_at(caller, &[IoSlice::new(b"x")], 0, Stability::Unstable).unwrap();
+            file.write_at(caller, b"x", 0, Stability::Unstable).unwrap();
             assert_eq!(node.attributes().unwrap().mode, 0o777, "written");
             let node = volume.open(caller, &cut).unwrap().0;
             let change = SetAttributes { size: Some(0), ..Default::default() };

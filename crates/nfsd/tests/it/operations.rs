@@ -4,12 +4,9 @@ use crate::world::*;
 use holm_nfsd::Status;
 use holm_nfsd::attributes::{Kind as ObjectKind, SetAttributes, SetTime, Time};
 use holm_nfsd::name::Component;
-use holm_nfsd::volume::{
-    Access, Create, Durability, OpenFile, Options, Rights, Special, Stability, Volume, Waiting,
-};
+use holm_nfsd::volume::{Access, Create, Durability, Options, Rights, Special, Stability, Volume};
 use proptest::prelude::*;
 use std::fs;
-use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// Runs a test on a volume of each kind, as root, and as an ordinary user.
@@ -169,10 +166,9 @@ fn bytes_are_read_as_written_far_out_and_in_holes() {
             for (offset, stability) in
                 [(0, Stability::Unstable), (10, Stability::DataSync), (far, Stability::FileSync)]
             {
-                let parts = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")];
-                assert_eq!(file.write_at(caller, &parts, offset, stability), Ok(4));
+                assert_eq!(file.write_at(caller, b"abcd", offset, stability), Ok(4));
             }
-            assert_eq!(file.write_at(caller, &[], 3, Stability::FileSync), Ok(0));
+            assert_eq!(file.write_at(caller, b"", 3, Stability::FileSync), Ok(0));
             file.commit().unwrap();
             let attributes = file.attributes().unwrap();
             assert_eq!(attributes.size, far + 4);
@@ -187,13 +183,8 @@ fn bytes_are_read_as_written_far_out_and_in_holes() {
             assert_eq!(file.read_at(&mut buffer, far + 4), Ok(0));
             assert_eq!(file.read_at(&mut buffer, u64::MAX), Ok(0));
             assert_eq!(file.read_at(&mut buffer, i64::MAX as u64), Ok(0));
-            let (mut one, mut two) = ([0; 2], [0; 100]);
-            let mut parts = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
-            assert_eq!(file.read_with(&mut parts, far, Waiting::Allowed), Ok(4));
-            assert_eq!((&one, &two[..2]), (b"ab", &b"cd"[..]));
 
-            let write =
-                |offset| file.write_at(caller, &[IoSlice::new(b"x")], offset, Stability::Unstable);
+            let write = |offset| file.write_at(caller, b"x", offset, Stability::Unstable);
             assert_eq!(write(u64::MAX), Err(Status::FBig));
             assert_eq!(write(i64::MAX as u64), Err(Status::FBig));
         });
@@ -201,25 +192,20 @@ fn bytes_are_read_as_written_far_out_and_in_holes() {
 }
 
 #[test]
-fn a_read_that_may_not_wait_gives_what_is_in_memory() {
-    as_root(|| {
-        let disk = Disk::new(Kind::Ext4);
-        fs::write(disk.export().join("file"), vec![7; 100_000]).unwrap();
-        disk.remount();
-        let volume = volume(&disk.export());
+fn what_is_written_in_pieces_is_whole() {
+    everywhere(|volume, _| {
         acting_as(0, |caller| {
             let root = volume.root().unwrap();
-            let node = volume.find_node(caller, &root, "file").unwrap();
-            let file = volume.open_file(caller, &node, Access::Read).unwrap();
-            let mut buffer = vec![0; 4096];
-            let at_once = |file: &OpenFile, buffer: &mut [u8]| {
-                file.read_with(&mut [IoSliceMut::new(buffer)], 0, Waiting::Refused)
-            };
-            assert_eq!(at_once(&file, &mut buffer), Err(Status::Jukebox), "on the disk only");
-            assert_eq!(file.read_at(&mut buffer, 0), Ok(4096));
-            buffer.fill(0);
-            assert_eq!(at_once(&file, &mut buffer), Ok(4096));
-            assert_eq!(buffer, [7; 4096]);
+            let data: Vec<u8> = (0..700_000_u32).map(|at| (at % 251) as u8).collect();
+            for offset in [0, 1, 262_143, 5_000_000_000] {
+                let node = volume.new_file(caller, &root, &format!("at {offset}")).unwrap().node;
+                let file = volume.open_file(caller, &node, Access::ReadWrite).unwrap();
+                let written = file.write_at(caller, &data, offset, Stability::Unstable);
+                assert_eq!(written, Ok(data.len()));
+                let mut read = vec![0; data.len() + 1];
+                assert_eq!(file.read_at(&mut read, offset), Ok(data.len()));
+                assert!(read[..data.len()] == data, "written at {offset}");
+            }
         });
     });
 }
@@ -236,7 +222,6 @@ fn a_full_disk_takes_what_fits_and_says_so() {
             let chunk = vec![7; 3 << 20];
             let mut offset = 0;
             let status = loop {
-                let chunk = [IoSlice::new(&chunk)];
                 match file.write_at(caller, &chunk, offset, Stability::FileSync) {
                     Ok(written) => offset += written as u64,
                     Err(status) => break status,
@@ -487,9 +472,8 @@ proptest! {
                 for step in steps {
                     match step {
                         Step::Write(offset, bytes, stability) => {
-                            let slices = [IoSlice::new(&bytes)];
-                            let written =
-                                file.write_at(caller, &slices, offset.into(), stability);
+                                            let written =
+                                file.write_at(caller, &bytes, offset.into(), stability);
                             assert_eq!(written, Ok(bytes.len()));
                             let end = usize::from(offset) + bytes.len();
                             if !bytes.is_empty() {

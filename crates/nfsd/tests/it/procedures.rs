@@ -183,6 +183,27 @@ fn readlink_gives_what_was_written() {
     });
 }
 
+/// A client takes what is beyond the end for zeros.
+#[test]
+fn what_the_disk_does_not_give_is_not_the_end() {
+    as_root(|| {
+        let disk = Disk::new(Kind::Ext4);
+        fs::write(disk.export().join("file"), vec![7; 4 << 20]).unwrap();
+        disk.lose_from("/export/file", 600);
+        let client = Client::new(&Thread::new(), &service(vec![trusting(&disk.export())]));
+        let file = client.lookup(&client.mount("/").unwrap(), b"file").unwrap();
+        let lost = 600 * 4096;
+        let mut at = 2 << 20;
+        while at < lost {
+            let (data, eof) = client.read(&file, at, 1 << 20).unwrap();
+            assert!(!data.is_empty() && data.iter().all(|byte| *byte == 7));
+            assert!(!eof, "of {lost} bytes that are left, {at} and {} were read", data.len());
+            at += data.len() as u64;
+        }
+        assert_eq!(client.read(&file, at, 1 << 20), Err(Error::Io));
+    });
+}
+
 #[test]
 fn what_is_written_is_read_wherever_it_is() {
     with_export(|client, root, _| {

@@ -183,6 +183,21 @@ impl Disk {
         self.mount();
     }
 
+    /// Mounts it again, to be read only, without the part that begins with this block of a file.
+    pub fn lose_from(&self, file: &str, block: u32) {
+        run("umount", &[self.mount_point().to_str().unwrap()]);
+        let path = self.scratch.path().join("image");
+        let image = path.to_str().unwrap();
+        let question = format!("bmap {file} {block}");
+        let answer = Command::new("debugfs").args(["-R", &question, image]).output().unwrap();
+        let block: u64 = String::from_utf8_lossy(&answer.stdout).trim().parse().unwrap();
+        let at = self.mount_point();
+        run("mount", &["-o", "loop,ro,noload", image, at.to_str().unwrap()]);
+        // Not before: it would not be mounted.
+        let left = fs::File::options().write(true).open(&path).unwrap();
+        left.set_len(block * 4096).unwrap();
+    }
+
     pub fn mount_point(&self) -> PathBuf {
         self.scratch.path().join("fs")
     }
