@@ -8,6 +8,7 @@ mod seeds;
 use crate::cargo::{cargo, output, root, run as run_command};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -26,14 +27,25 @@ pub struct Arguments {
     /// Watch memory, too, at less than half the speed
     #[arg(long)]
     address: bool,
+    /// Choose inputs by this number, and start from nothing that was found before; otherwise by one
+    /// that is said, and from all that was found
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seed: Option<u32>,
     /// Only run one target on this input, which it failed on
     #[arg(long, value_name = "FILE")]
     reproduce: Option<PathBuf>,
 }
 
-/// All of them, a minute each.
+/// All of them, a minute each, and always the same inputs: what fails has been changed.
 pub fn run_all() -> Result<()> {
-    run(&Arguments { targets: Vec::new(), seconds: 60, jobs: 2, address: false, reproduce: None })
+    run(&Arguments {
+        targets: Vec::new(),
+        seconds: 60,
+        jobs: 2,
+        address: false,
+        seed: Some(1),
+        reproduce: None,
+    })
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -47,6 +59,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let [target] = &chosen[..] else { bail!("--reproduce takes one target") };
         return run_command(Run::new(target)?.command(&builds, [input.as_os_str()]));
     }
+    let search = Search {
+        seconds: arguments.seconds,
+        seed: arguments.seed.unwrap_or_else(random),
+        goes_on: arguments.seed.is_none(),
+    };
+    println!("seed {}", search.seed);
     let queue = Mutex::new(chosen.iter());
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -55,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 loop {
                     let target = queue.lock().expect("nobody panics").next();
                     let Some(target) = target else { break };
-                    match Run::new(target).and_then(|run| run.search(&builds, arguments.seconds)) {
+                    match Run::new(target).and_then(|run| run.search(&builds, &search)) {
                         Ok(found) => println!("{target:16} {found}"),
                         Err(error) => {
                             println!("{target:16} {error:#}");
@@ -127,10 +145,40 @@ fn scratch() -> std::io::Result<TempDir> {
     builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir())
 }
 
+/// Not zero, which libFuzzer takes for a wish to choose itself.
+fn random() -> u32 {
+    (RandomState::new().hash_one(()) as u32).max(1)
+}
+
+/// Calls a program that has the same addresses each time, where that is allowed: what it compares
+/// gets into what is tried, and addresses are among it.
+fn at_fixed_addresses(program: &Path) -> Command {
+    let fixed = |program: &Path| {
+        let mut command = Command::new("setarch");
+        command.arg("-R").arg(program);
+        command
+    };
+    let tried = fixed(Path::new("true")).stderr(Stdio::null()).status();
+    if tried.is_ok_and(|status| status.success()) { fixed(program) } else { Command::new(program) }
+}
+
+/// How inputs are searched for: the same number makes the same inputs in the same order, as far as
+/// the time goes. Those for `programs`, `datagrams` and `path_database` differ all the same, because
+/// what these run does: it hashes with random numbers, and looks at clocks.
+struct Search {
+    seconds: u64,
+    seed: u32,
+    /// From what was found before, and keeps what it finds.
+    goes_on: bool,
+}
+
 /// One target, and the folders that it works with.
 struct Run<'a> {
     target: &'a str,
     seeds: PathBuf,
+    /// The names of the files in there, with commas between them: libFuzzer would take those of a
+    /// folder in the order of the file system.
+    seed_names: String,
     corpus: PathBuf,
     artifacts: PathBuf,
     /// For the files that a target makes; goes with this.
@@ -141,9 +189,10 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(target: &'a str) -> Result<Self> {
         let folder = |kind: &str| root().join("target/fuzz").join(kind).join(target);
-        let run = Self {
+        let mut run = Self {
             target,
             seeds: folder("seeds"),
+            seed_names: String::new(),
             corpus: folder("corpus"),
             artifacts: folder("artifacts"),
             scratch: scratch().context("make a folder for what a target makes")?,
@@ -153,10 +202,14 @@ impl<'a> Run<'a> {
         for folder in [&run.seeds, &run.corpus, &run.artifacts, &logs] {
             fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         }
+        let mut names = Vec::new();
         for (number, seed) in seeds::of(target).into_iter().enumerate() {
-            let path = run.seeds.join(format!("{number:03}"));
+            let name = format!("{number:03}");
+            let path = run.seeds.join(&name);
             fs::write(&path, seed).with_context(|| format!("write {}", path.display()))?;
+            names.push(name);
         }
+        run.seed_names = names.join(",");
         Ok(run)
     }
 
@@ -165,19 +218,22 @@ impl<'a> Run<'a> {
         builds: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Command {
-        let mut command = Command::new(builds.join(self.target));
+        let mut command = at_fixed_addresses(&builds.join(self.target));
         command.env("HOLM_FUZZ_DIR", self.scratch.path()).args(arguments);
         command
     }
 
     /// Runs it for a while; says how far it came.
-    fn search(&self, builds: &Path, seconds: u64) -> Result<String> {
+    fn search(&self, builds: &Path, search: &Search) -> Result<String> {
         let failed = || format!("write {}", self.log.display());
         let log = File::create(&self.log).with_context(failed)?;
         let mut command = self.command(
             builds,
             [
-                format!("-max_total_time={seconds}"),
+                format!("-seed={}", search.seed),
+                format!("-max_total_time={}", search.seconds),
+                // Nobody else finds anything for it meanwhile.
+                "-reload=0".into(),
                 "-max_len=8192".into(),
                 "-timeout=60".into(),
                 "-rss_limit_mb=2048".into(),
@@ -185,7 +241,12 @@ impl<'a> Run<'a> {
                 format!("-artifact_prefix={}/", self.artifacts.display()),
             ],
         );
-        command.arg(&self.corpus).arg(&self.seeds);
+        if !self.seed_names.is_empty() {
+            command.current_dir(&self.seeds).arg(format!("-seed_inputs={}", self.seed_names));
+        }
+        if search.goes_on {
+            command.arg(&self.corpus);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().with_context(failed)?).stderr(log);
         let status = command.status().with_context(|| format!("could not start {command:?}"))?;
         let said = fs::read(&self.log).with_context(|| format!("read {}", self.log.display()))?;
