@@ -66,8 +66,14 @@ fn serve(server: &mut Server, data: &[u8]) {
 
 /// The records of a stream, as far as it makes any; what is left at its end is one more.
 fn messages(data: &[u8]) -> Vec<Vec<u8>> {
-    let mut receiver = Receiver::new(1 << 15);
-    let (mut messages, mut rest) = (Vec::new(), data);
+    let (mut messages, rest) = records(&mut Receiver::new(1 << 15), data);
+    messages.extend(rest.map(|rest| rest[..rest.len().min(1 << 15)].to_vec()));
+    messages
+}
+
+/// The records of a stream, and what was not received when it turned out to be none.
+fn records<'d>(receiver: &mut Receiver, data: &'d [u8]) -> (Vec<Vec<u8>>, Option<&'d [u8]>) {
+    let (mut records, mut rest) = (Vec::new(), data);
     while !rest.is_empty() {
         let space = receiver.space();
         let count = rest.len().min(space.len());
@@ -76,34 +82,21 @@ fn messages(data: &[u8]) -> Vec<Vec<u8>> {
         rest = &rest[count..];
         loop {
             match receiver.next_record() {
-                Ok(Some(record)) => messages.push(record.to_vec()),
+                Ok(Some(record)) => records.push(record.to_vec()),
                 Ok(None) => break,
-                Err(_) => {
-                    messages.push(rest[..rest.len().min(1 << 15)].to_vec());
-                    return messages;
-                }
+                Err(_) => return (records, Some(rest)),
             }
         }
     }
-    messages
+    (records, None)
 }
 
 /// The reply to a call is one record, with its number and the results of its procedure. Gives the
 /// handle in them.
 fn check(message: &[u8], sent: &[u8]) -> Option<Vec<u8>> {
     let mut receiver = Receiver::new(1 << 22);
-    let mut rest = sent;
-    let mut replies = Vec::new();
-    while !rest.is_empty() {
-        let space = receiver.space();
-        let count = rest.len().min(space.len());
-        space[..count].copy_from_slice(&rest[..count]);
-        receiver.received(count);
-        rest = &rest[count..];
-        while let Some(record) = receiver.next_record().expect("a record") {
-            replies.push(record.to_vec());
-        }
-    }
+    let (replies, broken) = records(&mut receiver, sent);
+    assert!(broken.is_none(), "no record");
     assert!(receiver.is_idle() && replies.len() <= 1, "{} replies to a call", replies.len());
     let reply = Reply::decode(replies.first()?).expect("a reply");
     let Ok(call) = Call::decode(message) else { return None };
