@@ -54,7 +54,9 @@ fn measure(path: &std::path::Path) -> io::Result<()> {
 
 type Way = Box<dyn FnMut(&File, u64, &TcpStream) -> io::Result<()>>;
 
-const WAYS: [(&str, fn() -> io::Result<Way>); 3] =
+type Make = fn() -> io::Result<Way>;
+
+const WAYS: [(&str, Make); 3] =
     [("pread and send", read_and_send), ("sendfile", by_sendfile), ("splice", by_splice)];
 
 fn read_and_send() -> io::Result<Way> {
