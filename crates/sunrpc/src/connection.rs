@@ -144,7 +144,8 @@ impl Connection {
             let Some(record) = self.incoming.next_record()? else {
                 return Ok(Step::Receive);
             };
-            let served = programs.serve(context, &record, Framing::Stream, &mut self.outgoing)?;
+            let (ahead, out) = (record.ahead(), &mut self.outgoing);
+            let served = programs.serve_before(ahead, context, &record, Framing::Stream, out)?;
             self.served += 1;
             match served {
                 Served::Payload(len) => self.payload = Some(len),

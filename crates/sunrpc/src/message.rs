@@ -1,6 +1,7 @@
 //! The headers of calls and replies (RFC 5531, section 9).
 
 use crate::auth::{AuthStatus, Credential, OpaqueAuth};
+use crate::record::Ahead;
 use holm_xdr::{Decoder, Discriminant, Encode, Encoder, Error, Problem};
 use thiserror::Error;
 
@@ -24,6 +25,8 @@ pub struct Call<'a> {
     pub args: &'a [u8],
     /// The whole message, of which the arguments are the end.
     pub message: &'a [u8],
+    /// Messages that are served after it, if any are known.
+    pub ahead: Ahead<'a>,
 }
 
 /// Why a call was not served (RFC 5531, section 9: `MSG_DENIED`, or an `accept_stat` other than
@@ -114,7 +117,8 @@ impl<'a> Call<'a> {
         let verifier = auth(AuthStatus::BadVerifier)?;
         let credential =
             Credential::open(credential, verifier).map_err(|status| refused(status.into()))?;
-        Ok(Self { xid, program, version, procedure, credential, args: input.rest(), message })
+        let (args, ahead) = (input.rest(), Ahead::default());
+        Ok(Self { xid, program, version, procedure, credential, args, message, ahead })
     }
 
     /// A decoder of the arguments.

@@ -1,7 +1,7 @@
 //! What is served, and the way of a call to it.
 
 use crate::message::{self, Call, NotServed, Refusal};
-use crate::record::Frame;
+use crate::record::{Ahead, Frame};
 use holm_xdr::Encoder;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -102,7 +102,23 @@ impl<C: ?Sized> Programs<C> {
         framing: Framing,
         out: &mut Encoder,
     ) -> Result<Served, holm_xdr::Error> {
-        match Call::decode(message) {
+        self.serve_before(Ahead::default(), context, message, framing, out)
+    }
+
+    /// The same, where other messages that have arrived are served next: a program may begin what
+    /// they will need.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn serve_before(
+        &self,
+        ahead: Ahead<'_>,
+        context: &mut C,
+        message: &[u8],
+        framing: Framing,
+        out: &mut Encoder,
+    ) -> Result<Served, holm_xdr::Error> {
+        match Call::decode(message).map(|call| Call { ahead, ..call }) {
             Ok(call) => Ok(reply(out, framing, call.xid, |results| {
                 self.find(call.program, call.version)?.call(context, &call, results)
             })),

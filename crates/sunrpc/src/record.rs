@@ -273,6 +273,36 @@ impl fmt::Debug for Receiver {
     }
 }
 
+/// Records that have arrived whole behind another one, in their order: to begin what they will need.
+/// They are not taken, and those behind one in several fragments are not seen.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ahead<'r>(&'r [u8]);
+
+impl Ahead<'_> {
+    /// Whether nothing has arrived behind the record.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'r> Iterator for Ahead<'r> {
+    type Item = &'r [u8];
+
+    fn next(&mut self) -> Option<&'r [u8]> {
+        let (mark, rest) = self.0.split_first_chunk()?;
+        let (last, len) = parse_mark(*mark);
+        let (record, rest) = rest.split_at_checked(len).filter(|_| last)?;
+        self.0 = rest;
+        Some(record)
+    }
+}
+
+impl fmt::Debug for Ahead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ahead").field(&self.0.len()).finish()
+    }
+}
+
 /// A whole record, where it was received; without marks. Dereferences to its bytes.
 pub struct Record<'r> {
     receiver: &'r mut Receiver,
@@ -280,6 +310,11 @@ pub struct Record<'r> {
 }
 
 impl Record<'_> {
+    /// What has arrived behind it.
+    pub fn ahead(&self) -> Ahead<'_> {
+        Ahead(self.receiver.slice(self.receiver.next..self.receiver.end))
+    }
+
     /// Takes the record out of the connection's buffer, to be served while more is received. The
     /// record stays where it is: the buffer goes with it, and what is behind it is copied to a new
     /// one. Where that would be more than the record, the record is copied instead.

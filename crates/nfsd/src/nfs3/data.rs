@@ -12,22 +12,33 @@ use holm_nfs_proto::nfs3::{
     CommitOk, Outcome, PostOpAttributes, Procedure, ReadArgs, ReadReply, WccData, WriteArgs,
     WriteOk,
 };
+use holm_sunrpc::Call;
 use holm_xdr::Encoder;
 
 impl Known<'_> {
     /// READ of a file that the caller has open.
-    pub(super) fn read(&self, args: &ReadArgs<'_>, out: &mut Encoder) -> Option<()> {
+    pub(super) fn read(
+        &self,
+        call: &Call<'_>,
+        args: &ReadArgs<'_>,
+        out: &mut Encoder,
+    ) -> Option<()> {
         let (files, volume) = (self.attended.files(), self.export.volume());
         let file = files.known_file(self.who, volume, &self.handle, Access::Read)?;
+        let read_at = |buffer: &mut [u8]| match call.ahead.is_empty() {
+            true => file.read_at(buffer, args.offset),
+            false => file.read_before(buffer, args.offset, || self.begin_reads_ahead(call)),
+        };
         // What fails is tried again in the ordinary way, which says what goes with the failure.
-        read(self.attended, self.export, (&self.handle, &file), args, out).ok()
+        read(self.attended, self.export, (&self.handle, &file), args, out, read_at).ok()
     }
 }
 
 impl Request<'_> {
     pub(super) fn read(&self, args: &ReadArgs<'_>, out: &mut Encoder) -> Done<PostOpAttributes> {
         let file = self.file(Access::Read).detail(|| self.attributes())?;
-        read(self.attended, self.export, (&self.handle, &file), args, out)
+        let read_at = |buffer: &mut [u8]| file.read_at(buffer, args.offset);
+        read(self.attended, self.export, (&self.handle, &file), args, out, read_at)
             .detail(|| self.attributes())
     }
 
@@ -119,6 +130,7 @@ fn read(
     (handle, file): (&FileHandle, &HeldFile<'_>),
     args: &ReadArgs<'_>,
     out: &mut Encoder,
+    read_at: impl FnOnce(&mut [u8]) -> Result<usize>,
 ) -> Result<()> {
     let mut wanted = args.count.min(export.options().read_max);
     if wanted > LARGE {
@@ -127,7 +139,7 @@ fn read(
         wanted = u32::try_from(left).map_or(wanted, |left| wanted.min(left.max(1)));
     }
     let mut reply = ReadReply::begin(out, wanted);
-    let count = file.read_at(reply.payload(), args.offset)?;
+    let count = read_at(reply.payload())?;
     // After the read: what is said of the file is not older than its data.
     let attributes = file.attributes();
     if attributes == Err(Status::Stale) {

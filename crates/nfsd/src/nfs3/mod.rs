@@ -14,6 +14,7 @@
 // A failure carries attributes, and goes no further than to where it is encoded.
 #![allow(clippy::result_large_err)]
 
+mod ahead;
 mod convert;
 mod data;
 mod directories;
@@ -95,7 +96,7 @@ fn serve<B: Blocking>(
         Nfs::ReadLink(args) => on.object(&args.symlink, |request, out| request.readlink(out)),
         Nfs::Read(args) => on.known_object(
             &args.file,
-            Some(|known: &Known<'_>, out: &mut Encoder| known.read(args, out)),
+            Some(|known: &Known<'_>, out: &mut Encoder| known.read(call, args, out)),
             |request, out| request.read(args, out),
         ),
         Nfs::Write(args) => on.object(&args.file, |request, out| request.write(args, out)),

@@ -71,6 +71,8 @@ pub(crate) struct Attended {
     replaced: u64,
     /// Bytes that the call has read or written.
     moved: Cell<u64>,
+    /// How many of the calls that are served next were looked at already.
+    begun: Cell<usize>,
     /// What is to be flushed before anything is answered.
     due: Due,
     /// The namespace with its cache, left last.
@@ -138,6 +140,7 @@ impl<B: Blocking> Context<B> {
             exports,
             replaced,
             moved: Cell::new(0),
+            begun: Cell::new(0),
             due: Due::default(),
             within,
         });
@@ -218,6 +221,7 @@ impl<B: Blocking> Context<B> {
     pub(crate) fn parts(&mut self) -> std::result::Result<Scope<'_, B>, Refusal> {
         let attended = self.attended.as_mut().ok_or(Refusal::SystemError)?;
         attended.refresh();
+        attended.begun.set(attended.begun.get().saturating_sub(1));
         Ok(Scope { session: &mut self.session, blocking: &self.blocking, attended })
     }
 }
@@ -238,6 +242,16 @@ impl Attended {
     /// The call has read or written so many bytes.
     pub(crate) fn moved(&self, bytes: usize) {
         self.moved.set(bytes as u64);
+    }
+
+    /// How many of the calls behind the one that is served were looked at.
+    pub(crate) fn begun_ahead(&self) -> usize {
+        self.begun.get()
+    }
+
+    /// One more of them is.
+    pub(crate) fn begin_ahead(&self) {
+        self.begun.set(self.begun.get() + 1);
     }
 
     /// What the service exports.

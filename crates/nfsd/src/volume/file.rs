@@ -3,15 +3,20 @@
 use crate::attributes::Attributes;
 use crate::identity::Caller;
 use crate::{Result, Status};
+use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A regular file, open for reading or writing.
 #[derive(Debug)]
 pub struct OpenFile {
     file: OwnedFd,
     inode: u64,
+    /// Its file system has no reads that do not wait.
+    must_wait: AtomicBool,
 }
 
 /// What must have happened to written data before the write is answered (RFC 1813: `stable_how`).
@@ -27,7 +32,7 @@ pub enum Stability {
 
 impl OpenFile {
     pub(crate) fn new(file: OwnedFd, inode: u64) -> Self {
-        Self { file, inode }
+        Self { file, inode, must_wait: AtomicBool::new(false) }
     }
 
     /// The number of the file in its file system.
@@ -73,6 +78,44 @@ impl OpenFile {
             }
         }
         Ok(done)
+    }
+
+    /// The same, and does `work` before it waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_at`](Self::read_at).
+    pub(crate) fn read_before(
+        &self,
+        buffer: &mut [u8],
+        offset: u64,
+        work: impl FnOnce(),
+    ) -> Result<usize> {
+        let mut done = 0;
+        if !self.must_wait.load(Ordering::Relaxed) && end_of(offset, buffer.len()).is_some() {
+            let buffers = &mut [IoSliceMut::new(buffer)];
+            match rustix::io::preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT) {
+                Ok(read) => done = read,
+                // The file system knows only reads that wait.
+                Err(Errno::OPNOTSUPP) => self.must_wait.store(true, Ordering::Relaxed),
+                Err(Errno::AGAIN) => work(),
+                // Said again by the read that may wait.
+                Err(_) => {}
+            }
+        }
+        let rest = buffer.get_mut(done..).unwrap_or_default();
+        match self.read_at(rest, offset.saturating_add(done as u64)) {
+            Err(_) if done > 0 => Ok(done),
+            read => Ok(done + read?),
+        }
+    }
+
+    /// Has the disk begin to read this part into memory, without waiting for it.
+    pub(crate) fn begin_read(&self, offset: u64, count: u32) {
+        if let Some(count) = NonZeroU64::new(count.into()) {
+            // An error says that it will be read when it is asked for.
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(count), Advice::WillNeed);
+        }
     }
 
     /// Writes at `offset`, and says how many bytes: fewer than given if the disk or a quota became

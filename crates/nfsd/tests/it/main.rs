@@ -1,5 +1,6 @@
 //! The layer that touches file systems, on real ones.
 
+mod ahead;
 mod attacks;
 mod batches;
 mod cache;

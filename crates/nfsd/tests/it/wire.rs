@@ -228,6 +228,25 @@ impl Client {
         calls: &[(u32, Call<'_>)],
         then: impl FnOnce(),
     ) -> Option<Vec<u32>> {
+        let connection = self.serve_together(calls, calls.len() + 1, Step::Receive, then)?;
+        let mut replies = connection.unsent();
+        let mut statuses = Vec::new();
+        while let Some((mark, rest)) = replies.split_first_chunk() {
+            let (reply, rest) = rest.split_at((u32::from_be_bytes(*mark) & !LAST) as usize);
+            statuses.push(status(reply));
+            replies = rest;
+        }
+        Some(statuses)
+    }
+
+    /// Sends calls that are ready at once, of which so many are served before `then` happens.
+    pub fn serve_together(
+        &self,
+        calls: &[(u32, Call<'_>)],
+        budget: usize,
+        ends: Step,
+        then: impl FnOnce(),
+    ) -> Option<Connection> {
         let mut all = Encoder::new();
         for (xid, call) in calls {
             let mut arguments = Encoder::new();
@@ -241,19 +260,12 @@ impl Client {
         let within = Within::enter(&self.thread.tenant.as_ref().unwrap().ns).unwrap();
         let mut context = self.thread.context.borrow_mut();
         let attended = context.attend_within(within, &self.service, self.peer, |context| {
-            let step = connection.serve(&self.thread.programs, context, calls.len() + 1);
-            assert_eq!(step, Ok(Step::Receive));
+            let step = connection.serve(&self.thread.programs, context, budget);
+            assert_eq!(step, Ok(ends));
             then();
         });
         attended.ok()?;
-        let mut replies = connection.unsent();
-        let mut statuses = Vec::new();
-        while let Some((mark, rest)) = replies.split_first_chunk() {
-            let (reply, rest) = rest.split_at((u32::from_be_bytes(*mark) & !LAST) as usize);
-            statuses.push(status(reply));
-            replies = rest;
-        }
-        Some(statuses)
+        Some(connection)
     }
 
     fn frame(&self, out: &mut Encoder, xid: u32, procedure: (u32, u32, u32), arguments: &[u8]) {
