@@ -1,6 +1,6 @@
 //! Several servers in one run, in rounds that take turns, so that a disturbance hits all alike.
 
-use crate::{Error, Load, Measurement, Plan, Process, Target, Workload};
+use crate::{Alone, Error, Load, Measurement, Plan, Process, Target, Workload};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -67,6 +67,8 @@ pub struct CaseResult {
     pub name: String,
     /// One per entrant.
     pub results: Vec<EntrantResult>,
+    /// Changes per second without a server, where that says something.
+    pub alone: Option<f64>,
 }
 
 /// The results of one entrant in one case.
@@ -107,19 +109,20 @@ pub struct Medians {
     pub errors: u64,
 }
 
-/// Runs all cases, each in `rounds` rounds in which the entrants take turns. `progress` hears what
-/// is about to be measured.
+/// Runs all cases, each in `rounds` rounds in which the entrants take turns, and `alone` before them.
+/// `progress` hears what is about to be measured.
 pub fn compare(
     entrants: &[Entrant],
     cases: &[Case],
     rounds: usize,
+    alone: Option<&Alone>,
     mut progress: impl FnMut(&str),
 ) -> Result<Comparison, Error> {
     if entrants.is_empty() || cases.is_empty() || rounds == 0 {
         return Err(Error::Invalid("nothing to compare".to_owned()));
     }
-    let cases = cases.iter().map(|case| compare_case(entrants, case, rounds, &mut progress));
-    let cases = cases.collect();
+    let cases = cases.iter().map(|case| compare_case(entrants, case, rounds, alone, &mut progress));
+    let cases = cases.collect::<Result<_, _>>()?;
     let entrants = entrants.iter().map(|entrant| entrant.name.clone()).collect();
     Ok(Comparison { entrants, cases })
 }
@@ -128,8 +131,9 @@ fn compare_case(
     entrants: &[Entrant],
     case: &Case,
     rounds: usize,
+    alone: Option<&Alone>,
     progress: &mut impl FnMut(&str),
-) -> CaseResult {
+) -> Result<CaseResult, Error> {
     let mut results: Vec<_> = entrants
         .iter()
         .map(|entrant| EntrantResult {
@@ -139,7 +143,12 @@ fn compare_case(
             failures: Vec::new(),
         })
         .collect();
+    let mut changes = Vec::new();
     for round in 1..=rounds {
+        if let Some(alone) = alone {
+            rustix::fs::sync();
+            changes.extend(alone.run(case.load.workload, &case.plan)?);
+        }
         for (entrant, result) in entrants.iter().zip(&mut results) {
             progress(&format!("{}: round {round} of {rounds}, {}", case.name, entrant.name));
             // Nobody's dirty pages are written in another's time.
@@ -155,7 +164,7 @@ fn compare_case(
     for result in &mut results {
         result.median = medians(&result.rounds, first);
     }
-    CaseResult { name: case.name.clone(), results }
+    Ok(CaseResult { name: case.name.clone(), results, alone: middle(changes) })
 }
 
 fn medians(rounds: &[Measurement], first: Option<f64>) -> Option<Medians> {
@@ -176,7 +185,10 @@ fn medians(rounds: &[Measurement], first: Option<f64>) -> Option<Medians> {
 }
 
 fn median(rounds: &[Measurement], figure: impl Fn(&Measurement) -> Option<f64>) -> Option<f64> {
-    let mut values: Vec<_> = rounds.iter().filter_map(figure).collect();
+    middle(rounds.iter().filter_map(figure).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

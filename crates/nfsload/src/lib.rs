@@ -31,6 +31,7 @@
 //!
 //! Files are kept below `nfsload` in the export, and used again by the next run.
 
+mod alone;
 mod churn;
 mod client;
 mod compare;
@@ -57,6 +58,7 @@ mod workload;
 mod xdr;
 
 pub use self::{
+    alone::Alone,
     churn::{Churn, ChurnMeasurement, StartUp, start_up},
     client::{Client, Handle},
     compare::{Case, CaseResult, Comparison, Entrant, EntrantResult, Medians, compare},

@@ -281,7 +281,8 @@ fn run_compare(options: CompareOptions) -> anyhow::Result<ExitCode> {
     if !options.how.cases.is_empty() {
         cases.retain(|case| options.how.cases.iter().any(|part| case.name.contains(part)));
     }
-    let report = compare(&entrants, &cases, options.how.rounds, |what| eprintln!("{what}"))?;
+    let rounds = options.how.rounds;
+    let report = compare(&entrants, &cases, rounds, None, |what| eprintln!("{what}"))?;
     if options.how.json {
         print(&report)?
     } else {

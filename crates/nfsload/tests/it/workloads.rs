@@ -2,7 +2,7 @@
 
 use crate::{limit, plan, target};
 use holm_nfsload::{
-    Case, Churn, Content, Entrant, Load, Neighbours, Plan, Process, Workload, compare,
+    Alone, Case, Churn, Content, Entrant, Load, Neighbours, Plan, Process, Workload, compare,
 };
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ fn servers_take_turns() {
     let load = small(Workload::Getattr);
     let cases = [Case { name: "getattr".to_owned(), load, plan }];
     let mut turns = Vec::new();
-    let report = compare(&entrants, &cases, 3, |what| turns.push(what.to_owned())).unwrap();
+    let report = compare(&entrants, &cases, 3, None, |what| turns.push(what.to_owned())).unwrap();
     assert_eq!(turns.len(), 6);
     assert!(turns[0].ends_with("one") && turns[1].ends_with("two"), "{turns:?}");
     let [one, two] = &report.cases[0].results[..] else { panic!("two entrants") };
@@ -83,6 +83,22 @@ fn servers_take_turns() {
     assert!(two.median.unwrap().ops_per_s > 0.0);
     let table = report.table();
     assert_eq!(table.lines().filter(|line| line.starts_with("| getattr |")).count(), 2, "{table}");
+}
+
+#[test]
+fn a_file_system_without_a_server_is_measured_where_changes_have_to_be_on_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let alone = Alone::below(directory.path()).unwrap();
+    let plan = plan(1, 2);
+    // The second time it finds what the first has left.
+    for _ in 0..2 {
+        for workload in [Workload::CreateRemove, Workload::WriteSync] {
+            assert!(alone.run(workload, &plan).unwrap().is_some(), "{workload:?}");
+        }
+    }
+    assert_eq!(alone.run(Workload::Getattr, &plan).unwrap(), None);
+    drop(alone);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 #[test]
