@@ -3,7 +3,7 @@
 
 use crate::durability::stop;
 use crate::wire::*;
-use crate::world::{Disk, Kind, alone, as_root};
+use crate::world::{Disk, Kind, as_root};
 use holm_nfs_proto::nfs3::{self, Call, CreateHow, StableHow};
 use holm_xdr::Opaque;
 use std::fs;
@@ -66,17 +66,13 @@ impl Setup {
     }
 }
 
-fn alone_as_root(name: &str, test: impl FnOnce() + Send) {
-    alone(&format!("batches::{name}"), || as_root(test));
-}
-
 fn is_there(disk: &Disk, name: &str) -> bool {
     disk.export().join(name).exists()
 }
 
 #[test]
 fn each_object_is_flushed_once_and_then_all_is_on_the_disk() {
-    alone_as_root("each_object_is_flushed_once_and_then_all_is_on_the_disk", || {
+    as_root(|| {
         let setup = Setup::new();
         let Setup { client, root, dir, files: [one, two], .. } = &setup;
         let flushes = || client.within().statistics().flushes;
@@ -103,7 +99,7 @@ fn each_object_is_flushed_once_and_then_all_is_on_the_disk() {
 
 #[test]
 fn a_write_does_not_wait_for_what_others_have_not_committed() {
-    alone_as_root("a_write_does_not_wait_for_what_others_have_not_committed", || {
+    as_root(|| {
         let setup = Setup::new();
         let (client, file) = (&setup.client, &setup.files[0]);
         client.write(file, 1 << 20, b"unstable").unwrap();
@@ -120,33 +116,30 @@ fn a_write_does_not_wait_for_what_others_have_not_committed() {
 
 #[test]
 fn a_flush_that_fails_leaves_all_unanswered_and_what_is_sent_again_hears_of_it() {
-    alone_as_root(
-        "a_flush_that_fails_leaves_all_unanswered_and_what_is_sent_again_hears_of_it",
-        || {
-            let setup = Setup::new();
-            let client = &setup.client;
-            let verifier = u64::from_be_bytes(client.write_verifier());
-            let calls = setup.calls();
-            assert_eq!(client.send_together(&calls, || stop(&setup.disk)), None);
-            let changed = u64::from_be_bytes(client.write_verifier());
-            assert_eq!(changed, verifier + 1, "once for the failure");
+    as_root(|| {
+        let setup = Setup::new();
+        let client = &setup.client;
+        let verifier = u64::from_be_bytes(client.write_verifier());
+        let calls = setup.calls();
+        assert_eq!(client.send_together(&calls, || stop(&setup.disk)), None);
+        let changed = u64::from_be_bytes(client.write_verifier());
+        assert_eq!(changed, verifier + 1, "once for the failure");
 
-            // The client comes back from another port, with the same transactions.
-            let again = client.from("127.0.0.1:701");
-            client.thread.told();
-            let statuses = again.send_together(&calls, || ()).expect("each answers for itself");
-            assert!(statuses.iter().all(|status| *status != 0), "{statuses:?}");
-            assert_eq!(client.thread.told().len(), calls.len(), "nothing is left for later");
+        // The client comes back from another port, with the same transactions.
+        let again = client.from("127.0.0.1:701");
+        client.thread.told();
+        let statuses = again.send_together(&calls, || ()).expect("each answers for itself");
+        assert!(statuses.iter().all(|status| *status != 0), "{statuses:?}");
+        assert_eq!(client.thread.told().len(), calls.len(), "nothing is left for later");
 
-            // None had been flushed by itself.
-            drop(again);
-            let disk = setup.after_power_failure();
-            for name in ["new", "dir/first", "dir/second"] {
-                assert!(!is_there(&disk, name), "{name}");
-            }
-            assert_eq!(fs::read(disk.export().join("one")).unwrap(), b"");
-        },
-    );
+        // None had been flushed by itself.
+        drop(again);
+        let disk = setup.after_power_failure();
+        for name in ["new", "dir/first", "dir/second"] {
+            assert!(!is_there(&disk, name), "{name}");
+        }
+        assert_eq!(fs::read(disk.export().join("one")).unwrap(), b"");
+    });
 }
 
 #[test]

@@ -179,13 +179,22 @@ impl Disk {
     /// Forgets everything that the kernel had in memory of it.
     pub fn remount(&self) {
         assert_ne!(self.kind, Kind::Tmpfs, "nothing would be left");
-        run("umount", &[self.mount_point().to_str().unwrap()]);
+        self.unmount();
         self.mount();
+    }
+
+    /// Nothing of it is open any more, save for a moment in programs that other tests start: they
+    /// have, between fork and exec, whatever this process has open.
+    fn unmount(&self) {
+        let at = self.mount_point();
+        let once = || Command::new("umount").arg(&at).output().unwrap();
+        let mut tries = std::iter::repeat_with(once).take(1000);
+        assert!(tries.any(|tried| tried.status.success()), "{} is in use", at.display());
     }
 
     /// Mounts it again, to be read only, without the part that begins with this block of a file.
     pub fn lose_from(&self, file: &str, block: u32) {
-        run("umount", &[self.mount_point().to_str().unwrap()]);
+        self.unmount();
         let path = self.scratch.path().join("image");
         let image = path.to_str().unwrap();
         let question = format!("bmap {file} {block}");
