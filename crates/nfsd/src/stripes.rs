@@ -127,7 +127,7 @@ const CHANGES: usize = 128;
 /// A few hundred bytes.
 const FLUSHES: usize = 32;
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 
