@@ -64,7 +64,7 @@ struct Directory<'d> {
 
 /// What is known of an entry.
 #[derive(Clone, Copy)]
-struct Known {
+struct Described {
     /// None of one that cannot be looked up.
     object: Option<(FileHandle, Attributes)>,
     /// None if that may be something else the next time.
@@ -98,16 +98,17 @@ impl Directory<'_> {
     fn say_again(&self, page: &Page, first: usize, reply: &mut DirReply<'_>) -> bool {
         let stripes = self.request.export.stripes();
         let mut doubtful = Batch::default();
-        let mut left = reply.room().0;
+        let (mut left, mut dir_left) = reply.room();
         for (place, (told, words)) in page.from(first).enumerate() {
+            let name = name_of_entry(words);
             if !told.holds(stripes) {
-                doubtful.push(place, name_of_entry(words), told.inode, told.cookie);
+                doubtful.push(place, name, told.inode, told.cookie);
             }
             // No more is looked up than may fit.
-            match left.checked_sub(words.len()) {
-                Some(rest) => left = rest,
-                None => break,
-            }
+            let rests =
+                (left.checked_sub(words.len()), dir_left.checked_sub(ENTRY + padded(name.len())));
+            let (Some(rest), Some(dir_rest)) = rests else { break };
+            (left, dir_left) = (rest, dir_rest);
         }
         let known = self.describe_all(&doubtful);
         if known.iter().any(|known| known.glance.is_some()) {
@@ -165,7 +166,7 @@ impl Directory<'_> {
     }
 
     /// Keeps a page in which some entries, counted from one of it, are as they are known now.
-    fn renew(&self, page: &Page, first: usize, batch: &Batch, known: &[Known]) {
+    fn renew(&self, page: &Page, first: usize, batch: &Batch, known: &[Described]) {
         let mut again = Encoder::new();
         let Ok(mut again) = DirReply::read_dir_plus(&mut again, None, [0; 8], u32::MAX, u32::MAX)
         else {
@@ -189,7 +190,13 @@ impl Directory<'_> {
     }
 
     /// Gives an entry; whether it fits.
-    fn say(&self, batch: &Batch, listed: &Listed, known: &Known, reply: &mut DirReply<'_>) -> bool {
+    fn say(
+        &self,
+        batch: &Batch,
+        listed: &Listed,
+        known: &Described,
+        reply: &mut DirReply<'_>,
+    ) -> bool {
         let object = known.object.as_ref();
         // The file system gives no longer names than this takes.
         let name = FileName::new(batch.name(listed)).unwrap_or_default();
@@ -203,13 +210,13 @@ impl Directory<'_> {
         reply.push_plus(&entry).is_ok()
     }
 
-    fn describe_all(&self, batch: &Batch) -> Vec<Known> {
+    fn describe_all(&self, batch: &Batch) -> Vec<Described> {
         batch.entries.chunks(CHUNK).flat_map(|chunk| self.describe(batch, chunk)).collect()
     }
 
     /// Handles and attributes of entries. One that cannot be looked up, because it was removed
     /// since or the caller may not, has none; the client looks it up if it needs to.
-    fn describe(&self, batch: &Batch, chunk: &[Listed]) -> Vec<Known> {
+    fn describe(&self, batch: &Batch, chunk: &[Listed]) -> Vec<Described> {
         let request = self.request;
         let component = |listed: &Listed| Component::parse(batch.name(listed));
         let names: Vec<Name<'_>> =
@@ -227,11 +234,11 @@ impl Directory<'_> {
                     let found = found.next().and_then(Result::ok);
                     let object = found.map(|(node, attributes)| (request.seal(&node), attributes));
                     let lasts = object.is_some_and(|(_, known)| is_only_here(listed, &known));
-                    return Known { object, glance: glance.filter(|_| lasts) };
+                    return Described { object, glance: glance.filter(|_| lasts) };
                 }
                 Err(_) => None,
             };
-            Known { object, glance: None }
+            Described { object, glance: None }
         };
         chunk.iter().zip(glances).map(describe).collect()
     }
