@@ -2,6 +2,7 @@
 
 use crate::name::NsId;
 use std::fmt;
+use std::sync::OnceLock;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 /// Something that happened.
@@ -115,23 +116,25 @@ fn heard(received: Result<Event, RecvError>) -> Option<Heard> {
     }
 }
 
-/// The registry's end.
-pub(crate) struct Speaker(broadcast::Sender<Event>);
+/// The registry's end. The channel is made for the first who listens: a registry without one is small.
+pub(crate) struct Speaker(OnceLock<broadcast::Sender<Event>>);
 
 impl Speaker {
     /// Remembers this many events for a slow listener.
     pub(crate) const CAPACITY: usize = 256;
 
     pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(Self::CAPACITY))
+        Self(OnceLock::new())
     }
 
     pub(crate) fn say(&self, event: Event) {
-        // An error says that nobody listens.
-        let _ = self.0.send(event);
+        if let Some(channel) = self.0.get() {
+            // An error says that nobody listens any more.
+            let _ = channel.send(event);
+        }
     }
 
     pub(crate) fn listen(&self) -> Events {
-        Events(self.0.subscribe())
+        Events(self.0.get_or_init(|| broadcast::Sender::new(Self::CAPACITY)).subscribe())
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::model::{Event, Happened};
 use holm_netns::{self as netns, NsId, Registry};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
-/// The server's end.
+/// The server's end. The channel is made for the first who listens: it is larger than all else that
+/// an idle server has.
 #[derive(Debug)]
-pub(crate) struct Speaker(broadcast::Sender<Event>);
+pub(crate) struct Speaker(OnceLock<broadcast::Sender<Event>>);
 
 /// A listener's end. One that is slow holds nobody up: it loses the oldest, and is told how many by
 /// [`Happened::Missed`].
@@ -21,16 +23,19 @@ pub struct Events {
 
 impl Speaker {
     pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(CAPACITY))
+        Self(OnceLock::new())
     }
 
     pub(crate) fn say(&self, ns: Option<&NsId>, what: Happened) {
-        // An error says that nobody listens.
-        let _ = self.0.send(event(ns.map(ToString::to_string), what));
+        if let Some(channel) = self.0.get() {
+            // An error says that nobody listens any more.
+            let _ = channel.send(event(ns.map(ToString::to_string), what));
+        }
     }
 
     pub(crate) fn listen(&self, registry: &Registry) -> Events {
-        Events { server: self.0.subscribe(), registry: registry.events(), over: false }
+        let channel = self.0.get_or_init(|| broadcast::Sender::new(CAPACITY));
+        Events { server: channel.subscribe(), registry: registry.events(), over: false }
     }
 }
 
