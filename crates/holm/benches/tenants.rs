@@ -113,20 +113,19 @@ impl Tenants {
 
     fn by_the_program(&self) {
         let few = Self { count: 1, exports: 1, folder: self.folder.clone(), ..*self };
-        let (_, alone, _) = few.served_by_the_program();
-        let (answered, resident, gone) = self.served_by_the_program();
-        let each = resident.saturating_sub(alone) * 1024 / u64::from(self.count);
+        let alone = few.served_by_the_program();
+        let Served { ready, answered, resident_kib, gone } = self.served_by_the_program();
+        let each = resident_kib.saturating_sub(alone.resident_kib) * 1024 / u64::from(self.count);
         println!(
-            "holm serve --config: all have answered after {}, {each} bytes each are resident, \
-             ended in {}",
+            "holm serve --config: ready in {}, all have answered after {}, {each} bytes each are \
+             resident, ended in {}",
+            seconds(ready),
             seconds(answered),
             seconds(gone),
         );
     }
 
-    /// How long it took until all had answered, how many KiB were resident then, and how long the end
-    /// took.
-    fn served_by_the_program(&self) -> (Duration, u64, Duration) {
+    fn served_by_the_program(&self) -> Served {
         let at = self.folder.display();
         let mut text = format!("admin = '{at}/admin.sock'\nstate-dir = '{at}/of-program'\n");
         for n in 0..self.count {
@@ -150,13 +149,14 @@ impl Tenants {
             assert!(program.try_wait().expect("a child").is_none(), "the program has ended");
             std::thread::sleep(Duration::from_millis(1));
         }
+        let ready = began.elapsed();
         self.all_answer();
         let answered = began.elapsed();
-        let resident = resident_kib(&program);
+        let resident_kib = resident_kib(&program);
         let began = Instant::now();
         kill_process(Pid::from_child(&program), Signal::TERM).expect("it is there");
         assert!(program.wait().expect("a child").success());
-        (answered, resident, began.elapsed())
+        Served { ready, answered, resident_kib, gone: began.elapsed() }
     }
 
     fn all_answer(&self) {
@@ -168,6 +168,17 @@ impl Tenants {
             assert_eq!(reply[4..8], XID.to_be_bytes(), "to this call");
         }
     }
+}
+
+/// What the program took.
+struct Served {
+    /// Until the last listener accepted.
+    ready: Duration,
+    /// Until all had answered.
+    answered: Duration,
+    resident_kib: u64,
+    /// From the signal to its end.
+    gone: Duration,
 }
 
 /// NULL of NFSv3, as one record.
