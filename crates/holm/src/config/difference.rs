@@ -1,14 +1,17 @@
 //! What has to change in a running server so that it is as configured.
 
 use super::Config;
-use crate::model::NamespaceView;
+use crate::model::{NamespaceState, NamespaceView};
 use crate::server::{Alteration, Change};
 
 /// The changes that lead from what is served to what `wanted` says. `before` is the configuration in
 /// force: of what is served, that is what goes if it is not wanted any more. What came by the admin API
 /// stays.
 pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -> Vec<Change> {
-    let is_live = |name: &str| running.iter().find(|ns| ns.name == name);
+    let is_live = |name: &str| {
+        // One that drains is none: its name is free.
+        running.iter().find(|ns| ns.name == name && ns.state == NamespaceState::Live)
+    };
     let mut changes = Vec::new();
     for spec in &before.namespaces {
         let stays = wanted.namespaces.iter().any(|wanted| wanted.name == spec.name);

@@ -236,6 +236,23 @@ fn change_of_the_configuration_is_applied() {
     stop(server);
 }
 
+/// A namespace that comes again while the one before it drains is another.
+#[test]
+fn namespace_comes_back_while_the_one_before_drains() {
+    let world = World::new();
+    let (mut configured, file, server) = world.configured(&["blue", "green"]);
+    let before = server.namespace("green").unwrap().id;
+    let ns = server.registry().resolve("green").unwrap();
+    let held = ns.enter().unwrap();
+    fs::write(&file, world.table("blue")).unwrap();
+    assert_eq!(configured.reload(&server).unwrap(), ["namespace green removed"]);
+    fs::write(&file, world.table("blue") + &world.table("green")).unwrap();
+    assert_eq!(configured.reload(&server).unwrap(), ["namespace green added"]);
+    assert_ne!(server.namespace("green").unwrap().id, before);
+    drop(held);
+    stop(server);
+}
+
 #[test]
 fn what_came_by_the_api_stays() {
     let world = World::new();
