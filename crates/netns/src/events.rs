@@ -1,8 +1,8 @@
 //! What happens in a registry, as it happens.
 
 use crate::name::NsId;
+use holm_lifetime::sync::OnceLock;
 use std::fmt;
-use std::sync::OnceLock;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 /// Something that happened.
@@ -117,24 +117,37 @@ fn heard(received: Result<Event, RecvError>) -> Option<Heard> {
 }
 
 /// The registry's end. The channel is made for the first who listens: a registry without one is small.
-pub(crate) struct Speaker(OnceLock<broadcast::Sender<Event>>);
+pub(crate) struct Speaker {
+    listeners: OnceLock<broadcast::Sender<Event>>,
+    witness: OnceLock<Witness>,
+}
+
+type Witness = Box<dyn Fn(&Event) + Send + Sync>;
 
 impl Speaker {
     /// Remembers this many events for a slow listener.
     pub(crate) const CAPACITY: usize = 256;
 
     pub(crate) fn new() -> Self {
-        Self(OnceLock::new())
+        Self { listeners: OnceLock::new(), witness: OnceLock::new() }
     }
 
     pub(crate) fn say(&self, event: Event) {
-        if let Some(channel) = self.0.get() {
+        if let Some(witness) = self.witness.get() {
+            witness(&event);
+        }
+        if let Some(channel) = self.listeners.get() {
             // An error says that nobody listens any more.
             let _ = channel.send(event);
         }
     }
 
+    /// Whether it is the first.
+    pub(crate) fn set_witness(&self, witness: Witness) -> bool {
+        self.witness.set(witness).is_ok()
+    }
+
     pub(crate) fn listen(&self) -> Events {
-        Events(self.0.get_or_init(|| broadcast::Sender::new(Self::CAPACITY)).subscribe())
+        Events(self.listeners.get_or_init(|| broadcast::Sender::new(Self::CAPACITY)).subscribe())
     }
 }

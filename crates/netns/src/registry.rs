@@ -173,6 +173,13 @@ impl Registry {
         self.0.common.listen()
     }
 
+    /// Has `witness` called with each event from now on, by whoever brings it about: so a program that
+    /// tells of more than namespaces can tell all of it in the order in which it happened. It must
+    /// neither block nor panic. There can be one; whether this is it.
+    pub fn set_witness(&self, witness: impl Fn(&Event) + Send + Sync + 'static) -> bool {
+        self.0.common.speaker.set_witness(Box::new(witness))
+    }
+
     /// Waits for the lock that serialises what comes and goes.
     pub fn pernet<'a, H: MayTake<Pernet>>(
         &'a self,

@@ -132,6 +132,8 @@ impl Server {
         let failed = |error| Error::Failed(format!("could not start a thread: {error}"));
         let pool = Pool::start(config).map_err(failed)?;
         let registry = Registry::new().map_err(failed)?;
+        let told = speaker.clone();
+        registry.set_witness(move |event| told.pass_on(event));
         registry.register(pool.subsystem()).map_err(Error::failed)?;
         let (caches, keeper) = caches::start().map_err(Error::failed)?;
         registry.register(caches).map_err(Error::failed)?;
@@ -202,14 +204,14 @@ impl Server {
     /// be waited for again by `NAME@ID`.
     pub fn del_namespace(&self, name: &str, wait: Deadline) -> Result<(), Error> {
         let tenants = self.tenants();
-        let id = tenants.resolve(name)?.ns.id().clone();
+        let ns = tenants.resolve(name)?.ns.clone();
+        let id = ns.id();
         let known = tenants.live.get(id.name.as_str());
-        let is_live = known.is_some_and(|tenant| *tenant.ns.id() == id);
+        let is_live = known.is_some_and(|tenant| tenant.ns.id() == id);
         drop(tenants);
         if is_live {
             self.change(vec![Change::Remove(id.to_string())]).map_err(first)?;
         }
-        let Some(ns) = self.registry.resolve(&id.to_string()) else { return Ok(()) };
         self.wait_gone(&ns, wait)
     }
 
@@ -379,7 +381,7 @@ impl Server {
 
     /// What happens from now on.
     pub fn events(&self) -> Events {
-        self.speaker.listen(&self.registry)
+        self.speaker.listen()
     }
 
     /// Tells whoever listens of something that the server does not know by itself.

@@ -1,7 +1,7 @@
 //! Namespaces come and go.
 
 use crate::world::{Nfs, World, address, open_below, stop};
-use holm::model::{ErrorCode, ExportSpec, Happened, NamespaceState};
+use holm::model::{ErrorCode, ExportSpec, Happened, NamespaceSpec, NamespaceState};
 use holm_lifetime::Deadline;
 use holm_nfs_proto::{mount, nfs3};
 use std::fs;
@@ -110,6 +110,25 @@ fn key_is_kept_by_a_restart_and_destroyed_with_the_namespace() {
     let server = world.server();
     let mut client = Nfs::connect(address(&server.add_namespace(world.spec("blue")).unwrap()));
     assert_eq!(client.getattr(&file), Ok(0), "of the second namespace, after a restart");
+    stop(server);
+}
+
+/// Also for who has not listened for a while, and whoever says it: the server or its registry.
+#[test]
+fn events_come_in_the_order_in_which_they_happened() {
+    let world = World::new();
+    let server = world.server();
+    let mut events = server.events();
+    let mut expected = Vec::new();
+    for id in 1..=3 {
+        let ns = server.add_namespace(NamespaceSpec { name: "blue".into(), ..Default::default() });
+        assert_eq!(ns.unwrap().id, id);
+        server.del_namespace("blue", Deadline::Never).unwrap();
+        let all = [Happened::Created, Happened::Draining, Happened::Gone];
+        expected.extend(all.map(|what| (Some(format!("blue@{id}")), what)));
+    }
+    let said = std::iter::from_fn(|| events.try_next()).map(|event| (event.ns, event.what));
+    assert_eq!(said.collect::<Vec<_>>(), expected);
     stop(server);
 }
 
