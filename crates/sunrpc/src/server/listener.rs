@@ -25,9 +25,7 @@ pub fn listen<S: Service>(
     limits: ServerLimits,
     counted: Arc<Counted>,
 ) -> io::Result<ListenerHandle> {
-    listener.set_nonblocking(true)?;
-    // Replies are small and awaited. What is accepted inherits it, without a call for each.
-    sockopt::set_tcp_nodelay(&listener, true)?;
+    prepare(&listener)?;
     let local = listener.local_addr()?;
     let accepted = Arc::new(Accepted::new(limits));
     let source = Listener { listener, local, service, counted, accepted: accepted.clone() };
@@ -43,6 +41,27 @@ struct Listener<S> {
     counted: Arc<Counted>,
     accepted: Arc<Accepted>,
 }
+
+/// What is accepted inherits all but the first, without a call for each.
+fn prepare(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    // Replies are small and awaited.
+    sockopt::set_tcp_nodelay(listener, true)?;
+    // A peer that was switched off says nothing of it: it is asked when nothing came for a while, and
+    // given up when it has not answered, or not taken what was sent, for too long.
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, ASKED_AFTER)?;
+    sockopt::set_tcp_keepintvl(listener, ASKED_AGAIN)?;
+    sockopt::set_tcp_user_timeout(listener, GIVEN_UP.as_millis() as u32)?;
+    Ok(())
+}
+
+/// A silent peer is asked after so long whether it is there,
+const ASKED_AFTER: Duration = Duration::from_secs(60);
+/// and then so often.
+const ASKED_AGAIN: Duration = Duration::from_secs(15);
+/// A peer that has acknowledged nothing for so long is gone.
+const GIVEN_UP: Duration = Duration::from_secs(120);
 
 /// After this long it is tried again where the machine had no descriptor or memory left.
 const SHORTAGE: Duration = Duration::from_millis(100);
@@ -109,4 +128,24 @@ impl<S: Service> Listener<S> {
 
 pub(super) fn into_io(error: AddError) -> io::Error {
     io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_connections_notice_that_their_peer_is_gone() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        prepare(&listener)?;
+        listener.set_nonblocking(false)?;
+        let _peer = TcpStream::connect(listener.local_addr()?)?;
+        let (accepted, _) = listener.accept()?;
+        assert!(sockopt::tcp_nodelay(&accepted)?);
+        assert!(sockopt::socket_keepalive(&accepted)?);
+        assert_eq!(sockopt::tcp_keepidle(&accepted)?, ASKED_AFTER);
+        assert_eq!(sockopt::tcp_keepintvl(&accepted)?, ASKED_AGAIN);
+        assert_eq!(u128::from(sockopt::tcp_user_timeout(&accepted)?), GIVEN_UP.as_millis());
+        Ok(())
+    }
 }
