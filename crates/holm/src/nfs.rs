@@ -10,6 +10,7 @@ use holm_pool::{Bracket, Turn};
 use holm_sunrpc::Programs;
 use holm_sunrpc::server::{self, Counted};
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -150,6 +151,13 @@ impl server::Service for Programme {
 
     fn programs(&self) -> &Programs<Context<Watched>> {
         &self.programs
+    }
+
+    /// Whether anything is exported to the peer.
+    fn admits(&self, turn: &Turn<'_>, peer: SocketAddr) -> bool {
+        let served = turn.contents().get::<Nfs>();
+        let service = served.and_then(|served| served.service.get());
+        service.is_some_and(|service| service.exports().admits(peer.ip().to_canonical()))
     }
 
     fn with_context<R>(

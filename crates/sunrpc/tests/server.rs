@@ -118,6 +118,30 @@ fn one_connection_too_many_is_closed_and_the_place_of_one_that_ended_is_free() {
     assert!(counters.refused >= 1);
 }
 
+/// However many come, and whatever they would send: the only place is free for the one who is admitted.
+#[test]
+fn peers_that_are_not_admitted_take_no_place() {
+    let server = Server::start(ServerLimits { connections: 1, ..ServerLimits::default() });
+    server.service.admits.store(false, Ordering::SeqCst);
+    for _ in 0..5 {
+        match TcpStream::connect(server.address) {
+            Ok(mut stranger) => {
+                // An error says that it is closed already.
+                let _ = stranger.write_all(&framed(&echo(1))[..10]);
+                assert_closed(stranger);
+            }
+            // It was closed while we were still about to learn that it is there.
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+    server.service.admits.store(true, Ordering::SeqCst);
+    let mut admitted = server.connect();
+    admitted.write_all(&framed(&echo(2))).unwrap();
+    assert_eq!(reply(&mut admitted), echoed(2));
+    let counters = server.end();
+    assert_eq!((counters.strangers, counters.accepted, counters.refused), (5, 1, 0));
+}
+
 #[test]
 fn what_is_not_rpc_ends_its_connection_and_no_other() {
     let server = Server::start(ServerLimits::default());
@@ -310,6 +334,7 @@ struct Server {
     datagrams: SocketAddr,
     counted: Arc<Counted>,
     listener: ListenerHandle,
+    service: Arc<TestService>,
     _pool: Arc<Pool>,
 }
 
@@ -336,9 +361,9 @@ impl Server {
         let inside = ns.enter().unwrap();
         let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
         let listener = listen(sources, listener, service.clone(), limits, counted.clone()).unwrap();
-        listen_datagrams(sources, socket, service, counted.clone()).unwrap();
+        listen_datagrams(sources, socket, service.clone(), counted.clone()).unwrap();
         drop(inside);
-        Self { registry, ns, address, datagrams, counted, listener, _pool: pool }
+        Self { registry, ns, address, datagrams, counted, listener, service, _pool: pool }
     }
 
     fn connect(&self) -> TcpStream {
@@ -352,7 +377,10 @@ impl Server {
     }
 }
 
-struct TestService(Programs<TestContext>);
+struct TestService {
+    programs: Programs<TestContext>,
+    admits: AtomicBool,
+}
 
 struct TestContext {
     /// Whether the namespace is there while calls are served.
@@ -362,7 +390,7 @@ struct TestContext {
 
 impl TestService {
     fn new() -> Self {
-        Self(Programs::new().with(TestProgram))
+        Self { programs: Programs::new().with(TestProgram), admits: AtomicBool::new(true) }
     }
 }
 
@@ -370,7 +398,12 @@ impl Service for TestService {
     type Context = TestContext;
 
     fn programs(&self) -> &Programs<TestContext> {
-        &self.0
+        &self.programs
+    }
+
+    fn admits(&self, _: &Turn<'_>, peer: SocketAddr) -> bool {
+        assert!(peer.ip().is_loopback());
+        self.admits.load(Ordering::SeqCst)
     }
 
     fn with_context<R>(

@@ -64,6 +64,9 @@ const COUNTERS: &[Number] = &[
     number("calls", "Calls that were served, of all programs", |ns| ns.calls),
     number("connections_accepted", "Connections that were served", |ns| ns.accepted),
     number("connections_refused", "Connections closed for there were too many", |ns| ns.refused),
+    number("connections_strangers", "Connections closed for nothing is exported", |ns| {
+        ns.strangers
+    }),
     number("connections_broken", "Connections closed for what came was not RPC", |ns| ns.broken),
     number("connections_idle", "Connections closed for nothing came", |ns| ns.idle),
     number("stuck_calls", "Calls that took longer than they should", |ns| ns.stuck_calls),

@@ -49,6 +49,7 @@ fn namespace(id: &NsId, inside: &Inside) -> Option<NamespaceStatistics> {
         connections: sockets.connections as u64,
         accepted: sockets.accepted,
         refused: sockets.refused,
+        strangers: sockets.strangers,
         broken: sockets.broken,
         idle: sockets.idle,
         calls: sockets.calls,

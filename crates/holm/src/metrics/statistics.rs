@@ -52,6 +52,8 @@ pub struct NamespaceStatistics {
     pub accepted: u64,
     /// Connections that were closed at once, because there were too many.
     pub refused: u64,
+    /// Connections that were closed at once, because nothing is exported to who came.
+    pub strangers: u64,
     /// Connections that were closed because what came on them was not RPC.
     pub broken: u64,
     /// Connections that were closed because nothing came.

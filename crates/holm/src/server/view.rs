@@ -160,6 +160,7 @@ fn counters(inside: &Inside) -> Option<CountersView> {
         connections: sockets.connections,
         accepted: sockets.accepted,
         refused: sockets.refused,
+        strangers: sockets.strangers,
         broken: sockets.broken,
         idle: sockets.idle,
         calls: sockets.calls,

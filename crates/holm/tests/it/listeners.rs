@@ -1,8 +1,11 @@
 //! Listeners come and go while a namespace is served.
 
 use crate::world::{Nfs, World, address, anywhere, stop};
-use holm::model::{ErrorCode, Happened, LimitsSpec, ListenSpec};
+use holm::model::{ErrorCode, ExportSpec, Happened, LimitsSpec, ListenSpec};
+use holm_lifetime::Deadline;
 use holm_nfsd::cache::{Caches, Object};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 #[test]
 fn listeners_come_and_go_with_their_connections() {
@@ -62,6 +65,35 @@ fn limits_are_changed_while_it_is_served() {
     stop(server);
 }
 
+/// They take no place and hear nothing, and it is what is exported now that counts.
+#[test]
+fn whom_nothing_is_exported_to_is_not_connected() {
+    let world = World::new();
+    let server = world.server();
+    let mut spec = world.spec("blue");
+    spec.limits.connections = Some(1);
+    let whole = spec.export.remove(0);
+    let elsewhere = vec!["10.0.0.0/8".into()];
+    spec.export.push(ExportSpec { clients: elsewhere, ..whole.clone() });
+    let at = address(&server.add_namespace(spec).unwrap());
+    for _ in 0..3 {
+        assert!(is_turned_away(at));
+    }
+    let ours = ExportSpec { path: "/ours".into(), clients: vec!["127.0.0.0/8".into()], ..whole };
+    server.add_export("blue", ours).unwrap();
+    let mut client = Nfs::connect(at);
+    let root = client.mount("/ours").unwrap();
+    assert!(client.getattr(&root).is_ok());
+    drop(client);
+    for path in ["/ours", "/"] {
+        server.del_export("blue", path, Deadline::Never).unwrap();
+        assert!(is_turned_away(at), "without {path}");
+    }
+    let counters = server.namespace("blue").unwrap().counters.unwrap();
+    assert_eq!((counters.accepted, counters.refused, counters.strangers), (1, 0, 5));
+    stop(server);
+}
+
 #[test]
 fn files_are_kept_open_up_to_the_limit() {
     let world = World::new();
@@ -88,4 +120,13 @@ fn files_are_kept_open_up_to_the_limit() {
     let most = most_open(&mut client);
     assert!(most > 16, "{most}");
     stop(server);
+}
+
+/// Whether the server ends a connection by itself, perhaps while we are still about to learn that it
+/// is there.
+fn is_turned_away(at: SocketAddr) -> bool {
+    match Nfs::try_connect(at) {
+        Ok(client) => client.is_over(),
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
 }

@@ -35,6 +35,9 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections that were closed at once, because there were too many.
     pub refused: u64,
+    /// Connections that were closed at once, because the service does not [admit](super::Service::admits)
+    /// their peers.
+    pub strangers: u64,
     /// Connections that were closed because what came on them was not RPC.
     pub broken: u64,
     /// Connections that were closed because nothing came.
@@ -53,6 +56,7 @@ pub struct Counted {
     connections: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
+    pub(crate) strangers: AtomicU64,
     pub(crate) broken: AtomicU64,
     pub(crate) idle: AtomicU64,
     calls: AtomicU64,
@@ -67,6 +71,7 @@ impl Counted {
             connections: self.connections.load(Ordering::Relaxed),
             accepted: self.accepted.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            strangers: self.strangers.load(Ordering::Relaxed),
             broken: self.broken.load(Ordering::Relaxed),
             idle: self.idle.load(Ordering::Relaxed),
             calls: self.calls.load(Ordering::Relaxed),

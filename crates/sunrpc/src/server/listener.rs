@@ -6,6 +6,7 @@ use super::limits::Place;
 use super::transport::Tcp;
 use super::{Counted, ServerLimits, Service, Transport};
 use holm_lifetime::sync::Arc;
+use holm_lifetime::sync::atomic::Ordering;
 use holm_pool::{AddError, Next, NsPool, PoolSubsystem, Source, Turn};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use std::io::{self, ErrorKind};
@@ -103,9 +104,13 @@ impl<S: Service> Source for Listener<S> {
 impl<S: Service> Listener<S> {
     /// Serves a connection from now on, or drops it.
     fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: Option<SocketAddrAny>) {
+        let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { return };
+        if !self.service.admits(turn, peer) {
+            self.counted.strangers.fetch_add(1, Ordering::Relaxed);
+            return Tcp { stream, peer, local: self.local }.abort();
+        }
         let limits = self.accepted.limits();
         let Some(place) = Place::take(&self.counted, limits.connections) else { return };
-        let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { return };
         let local = if self.local.ip().is_unspecified() {
             // An error says that the peer has gone.
             let Ok(local) = stream.local_addr() else { return };

@@ -35,6 +35,14 @@ pub trait Service: Send + Sync + 'static {
     /// The programs.
     fn programs(&self) -> &Programs<Self::Context>;
 
+    /// Whether a peer may connect at all. One that may not is reset before it takes one of the
+    /// [connections](ServerLimits::connections), and before anything is received from it; it is asked
+    /// once for each connection, and not for datagrams. Whoever is asked must not wait.
+    fn admits(&self, turn: &Turn<'_>, peer: SocketAddr) -> bool {
+        let _ = (turn, peer);
+        true
+    }
+
     /// Makes the context of the calls that a peer has ready, on the worker that serves them, and calls
     /// `serve` with it. The namespace is there for as long as this lasts. What `serve` has answered is
     /// sent afterwards. `None`: there is no context to be had, or nothing may be answered; the

@@ -109,10 +109,10 @@ fn limits_text(limits: &LimitsSpec) -> Option<String> {
 }
 
 fn counters_lines(text: &mut String, counters: &CountersView) {
-    let CountersView { connections, accepted, refused, broken, idle, .. } = counters;
+    let CountersView { connections, accepted, refused, strangers, broken, idle, .. } = counters;
     let came = format!(
-        "{connections} connections; {accepted} came, {refused} were too many, {broken} were not RPC, \
-         {idle} were idle"
+        "{connections} connections; {accepted} came, {refused} were too many, {strangers} were strangers, \
+         {broken} were not RPC, {idle} were idle"
     );
     line(text, "clients", &came);
     let CountersView { calls, received, sent, mounted, .. } = counters;
