@@ -95,10 +95,15 @@ impl crate::disposal::Tenants for Tenants {
     fn use_file(&self, ns: usize, file: u8) {
         if let Some(within) = self.real.within(ns) {
             let open = || opened(Open::new(&self.ledger, ns));
+            let mut kept = None;
             if let Ok(file) = within.open(&key(file, 0), open) {
                 thread::yield_now();
-                drop(file);
+                // For a flush, which comes when the operation is over.
+                kept = file.keep();
             }
+            drop(within);
+            thread::yield_now();
+            drop(kept);
         }
     }
 
