@@ -7,9 +7,11 @@ use holm::nfs::{Nfs, Paths, Programme};
 use holm::server::operations::Operations;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
+use holm_nfsd::export::{Export, ExportOptions, ExportTable, Network};
 use holm_nfsd::handle::HandleKey;
 use holm_nfsd::identity::Privileges;
 use holm_nfsd::service::Service;
+use holm_nfsd::store::PathDatabase;
 use holm_pool::{Config, Pool, PoolSubsystem};
 use holm_sunrpc::server::{ListenerHandle, ServerLimits, listen, listen_datagrams};
 use std::fs;
@@ -287,7 +289,16 @@ impl World {
 fn tenant(registry: &Registry, name: &str) -> Namespace {
     let ns = registry.create(name).unwrap();
     let service = Service::new(HandleKey::generate().unwrap(), Default::default()).unwrap();
-    // It exports nothing.
+    // To the containers, too.
+    let root = std::env::temp_dir();
+    let options = ExportOptions {
+        clients: vec![Network::ALL_V4],
+        read_only: true,
+        ..ExportOptions::new("/".parse().unwrap(), root)
+    };
+    let in_memory = || PathDatabase::in_memory().map(Arc::new);
+    let export = Export::open(options, service.key(), in_memory).unwrap();
+    service.set_exports(ExportTable::new(vec![Arc::new(export)]).unwrap());
     let paths = Paths::new("/nowhere".into());
     ns.enter().unwrap().get::<Nfs>().unwrap().begin(service, paths);
     ns
