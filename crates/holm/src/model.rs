@@ -150,7 +150,7 @@ pub struct LimitsSpec {
     /// Bytes of replies that a client does not take, from which on nothing more is received from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsent_replies: Option<u32>,
-    /// Seconds without a call after which a connection is closed.
+    /// Seconds without a whole call after which a connection is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u32>,
     /// Connections whose calls are served at a time, each by a thread; the others wait. What is not
@@ -288,7 +288,7 @@ pub struct CountersView {
     pub strangers: u64,
     /// Connections that were closed because what came on them was not RPC.
     pub broken: u64,
-    /// Connections that were closed because nothing came.
+    /// Connections that were closed because no call came, or not the rest of one while memory was used up.
     pub idle: u64,
     /// Calls that were served.
     pub calls: u64,

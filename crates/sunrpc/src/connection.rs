@@ -206,6 +206,11 @@ impl Connection {
         self.incoming.is_idle() && self.outgoing.is_empty() && self.payload.is_none()
     }
 
+    /// Bytes of memory that it has, for what has arrived and for what is unsent.
+    pub const fn memory(&self) -> usize {
+        self.incoming.capacity() + self.outgoing.capacity()
+    }
+
     /// How many calls it has served.
     pub const fn served(&self) -> u64 {
         self.served

@@ -6,7 +6,7 @@ use holm_pool::{Config, NsPool, Pool, PoolSubsystem, Turn};
 use holm_sunrpc::server::{
     Counted, Counters, ListenerHandle, Peer, ServerLimits, Service, listen, listen_datagrams,
 };
-use holm_sunrpc::{Answer, Call, Program, Programs, Refusal};
+use holm_sunrpc::{Answer, Call, Limits, Program, Programs, Refusal};
 use holm_xdr::Encoder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -190,6 +190,79 @@ fn connection_on_which_nothing_comes_is_closed() {
     assert_eq!(server.end().idle, 2);
 }
 
+/// The rest of a call may come in ever so many pieces, but not for ever.
+#[test]
+fn call_that_never_ends_ends_its_connection() {
+    let record = 64 << 20;
+    let limits = ServerLimits {
+        connection: Limits { record, ..Limits::default() },
+        idle: Duration::from_millis(5),
+        ..ServerLimits::default()
+    };
+    let server = Server::start(limits);
+    let mut stream = server.connect();
+    stream.write_all(&(1u32 << 31 | record as u32).to_be_bytes()).unwrap();
+    while stream.write_all(&[0]).is_ok() {}
+    assert_eq!(server.end().idle, 1);
+}
+
+/// As many as may have a part of a long call in memory; then nobody is received from until one of them
+/// has sent the rest.
+#[test]
+fn others_wait_while_the_memory_for_unfinished_calls_is_used_up() {
+    let stalled = Duration::MAX;
+    let server = Server::start(ServerLimits { memory: 0, stalled, ..ServerLimits::default() });
+    // Half of the least, as all are of one address.
+    let mut laden: Vec<TcpStream> = Vec::new();
+    for n in 1..=2 {
+        let mut stream = server.connect();
+        stream.write_all(&long(n)[..PART]).unwrap();
+        laden.push(stream);
+        server.wait_until(|counters| counters.received == u64::from(n) * PART as u64);
+    }
+    let mut other = server.connect();
+    other.write_all(&framed(&echo(3))).unwrap();
+    // Turns are its own from here on: it is looked at again and again.
+    let before = server._pool.metrics().turns;
+    while server._pool.metrics().turns < before + 8 {
+        thread::yield_now();
+    }
+    let counters = server.counted.read();
+    assert_eq!((counters.received, counters.calls), (2 * PART as u64, 0));
+
+    for (stream, n) in laden.iter_mut().zip(1..) {
+        stream.write_all(&long(n)[PART..]).unwrap();
+        assert_eq!(reply(stream), echoed(n));
+    }
+    assert_eq!(reply(&mut other), echoed(3));
+    assert_eq!(server.end().calls, 3);
+}
+
+/// Neither the rest of a call nor a hand for a reply comes from these.
+#[test]
+fn whoever_does_not_get_on_makes_room_while_the_memory_is_used_up() {
+    let stalled = Duration::from_millis(5);
+    let server = Server::start(ServerLimits { memory: 0, stalled, ..ServerLimits::default() });
+    let mut half = server.connect();
+    half.write_all(&long(1)[..PART]).unwrap();
+    // What is left of a reply that the kernel does not take whole may happen to be little: not of all.
+    let deaf = [(); 4].map(|()| {
+        let mut stream = server.connect();
+        for n in 0..64 {
+            // An error says that it was closed meanwhile.
+            let _ = stream.write_all(&framed(&call(n, BYTES, 1 << 20)));
+        }
+        stream
+    });
+    let mut other = server.connect();
+    other.write_all(&framed(&echo(3))).unwrap();
+    assert_eq!(reply(&mut other), echoed(3));
+    // One that goes is enough, and which one is a matter of chance.
+    server.wait_until(|counters| counters.idle > 0);
+    drop((half, deaf));
+    server.end();
+}
+
 #[test]
 fn namespace_goes_under_load_and_its_neighbour_does_not_notice() {
     let server = Server::start(ServerLimits::default());
@@ -370,6 +443,12 @@ impl Server {
         TcpStream::connect(self.address).unwrap()
     }
 
+    fn wait_until(&self, condition: impl Fn(Counters) -> bool) {
+        while !condition(self.counted.read()) {
+            thread::yield_now();
+        }
+    }
+
     /// Removes the namespace; what was counted.
     fn end(self) -> Counters {
         self.registry.remove([&self.ns], Deadline::Never).unwrap();
@@ -484,6 +563,14 @@ fn echo(n: u32) -> Vec<u8> {
 fn echoed(n: u32) -> Vec<u8> {
     [n, 1, 0, 0, 0, 0, n].map(u32::to_be_bytes).concat()
 }
+
+/// A call that is answered as [`echo`], with a long argument behind.
+fn long(n: u32) -> Vec<u8> {
+    framed(&[echo(n), vec![0; 1 << 20]].concat())
+}
+
+/// So much of a long call is not little.
+const PART: usize = 300 << 10;
 
 fn framed(message: &[u8]) -> Vec<u8> {
     [&(1 << 31 | message.len() as u32).to_be_bytes()[..], message].concat()

@@ -56,7 +56,7 @@ pub struct NamespaceStatistics {
     pub strangers: u64,
     /// Connections that were closed because what came on them was not RPC.
     pub broken: u64,
-    /// Connections that were closed because nothing came.
+    /// Connections that were closed because no call came, or not the rest of one while memory was used up.
     pub idle: u64,
     /// Calls that were served, of all programs.
     pub calls: u64,

@@ -1,6 +1,7 @@
 //! One connection as a source of the pool.
 
 use super::accepted::Member;
+use super::laden::Load;
 use super::limits::Place;
 use super::{Peer, ServerLimits, Service, Transport};
 use crate::{Broken, Buffers, Connection, Step};
@@ -9,7 +10,7 @@ use holm_lifetime::sync::{Arc, Mutex};
 use holm_pool::{Interest, Next, Source, Turn};
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A stream, what has come and not gone of it, and the service that it belongs to.
 pub(crate) struct Served<T: Transport, S> {
@@ -23,10 +24,12 @@ pub(crate) struct Served<T: Transport, S> {
 
 struct State {
     connection: Connection,
-    /// Something was received since it was last asked.
-    active: bool,
-    /// When it is asked again; none before the first turn.
-    asked: Option<Instant>,
+    /// What it keeps from one turn to the next is much.
+    load: Option<Load>,
+    /// When the last call had arrived whole, or the first turn was; none before that.
+    served: Option<Instant>,
+    /// When it is run next in any case.
+    wakes: Option<Instant>,
 }
 
 /// What became of the replies.
@@ -48,23 +51,39 @@ impl<T: Transport, S: Service> Served<T, S> {
         member: Member,
     ) -> Self {
         let connection = Connection::new(limits.connection);
-        let state = Mutex::new(State { connection, active: false, asked: None });
+        let state = Mutex::new(State { connection, load: None, served: None, wakes: None });
         Self { transport, service, limits, place, member, state }
     }
 
     /// Serves and receives by turns, until nothing is ready or the budget is used up.
-    fn serve(&self, turn: &Turn<'_>, connection: &mut Connection, done: &mut Done) -> Next {
+    fn serve(&self, turn: &Turn<'_>, state: &mut State, done: &mut Done) -> Next {
+        let State { connection, load, .. } = state;
         // Replies that the peer had no room for.
         match self.send(connection, done) {
             Sent::All => {}
             Sent::Full => return Next::Idle,
             Sent::Ended => return Next::Done,
         }
+        if load.is_none() && self.memory_is_used_up() {
+            done.waits = true;
+            return Next::Idle;
+        }
         let mut buffers = turn.scratch::<Buffers>();
         buffers.lend(connection);
         let next = self.serve_and_receive(turn, connection, done);
         buffers.take_back(connection);
+        let address = self.transport.peer().ip();
+        *load = match load.take() {
+            _ if connection.memory() <= LITTLE => None,
+            None => Some(Load::take(self.place.counted(), address)),
+            load => load,
+        };
         next
+    }
+
+    fn memory_is_used_up(&self) -> bool {
+        let laden = &self.place.counted().laden;
+        laden.is_full(self.transport.peer().ip(), self.limits.laden())
     }
 
     fn serve_and_receive(
@@ -156,21 +175,31 @@ impl<T: Transport, S: Service> Served<T, S> {
         Sent::All
     }
 
-    /// Asks now and then whether anything was received; whether to go on.
-    fn ask(&self, turn: &Turn<'_>, state: &mut State) -> Next {
+    /// Whether it goes on, and has it run again when that is to be asked.
+    fn go_on(&self, turn: &Turn<'_>, state: &mut State, done: &Done) -> Next {
         let now = Instant::now();
-        let asked_now = match state.asked {
-            Some(when) if now < when => return Next::Idle,
-            Some(_) => true,
-            None => false,
+        let served = match state.served {
+            Some(when) if done.calls == 0 => when,
+            _ => *state.served.insert(now),
         };
-        if asked_now && !state.active {
+        let without = now.saturating_duration_since(served);
+        let laden = state.load.is_some();
+        let stalled = laden && without >= self.limits.stalled && self.memory_is_used_up();
+        if stalled || without >= self.limits.idle {
             self.place.counted().idle.fetch_add(1, Ordering::Relaxed);
             return Next::Done;
         }
-        state.active = false;
-        state.asked = now.checked_add(self.limits.idle);
-        turn.wake_at(state.asked);
+        let wakes = [
+            served.checked_add(self.limits.idle),
+            laden.then(|| now.checked_add(self.limits.stalled)).flatten(),
+            done.waits.then(|| now.checked_add(SHORTAGE)).flatten(),
+        ];
+        let wakes = wakes.into_iter().flatten().min();
+        // One that is due before is not put off: it is asked then.
+        if state.wakes.is_none_or(|before| before <= now || wakes.is_some_and(|at| at < before)) {
+            state.wakes = wakes;
+            turn.wake_at(wakes);
+        }
         Next::Idle
     }
 }
@@ -187,13 +216,19 @@ impl<T: Transport, S: Service> Source for Served<T, S> {
     fn run(&self, turn: &Turn<'_>) -> Next {
         let mut state = self.state.lock();
         let mut done = Done::default();
-        let next = self.serve(turn, &mut state.connection, &mut done);
+        let next = self.serve(turn, &mut state, &mut done);
         self.place.counted().turn(done.calls, done.received, done.sent);
-        state.active |= done.received > 0;
-        if next != Next::Idle {
-            return next;
+        match next {
+            Next::Idle => self.go_on(turn, &mut state, &done),
+            Next::More => {
+                if done.calls > 0 {
+                    // It is asked when there is nothing more.
+                    state.served = None;
+                }
+                next
+            }
+            Next::Done => next,
         }
-        self.ask(turn, &mut state)
     }
 
     fn closing(&self) {
@@ -217,7 +252,13 @@ struct Done {
     /// Of which this much was charged.
     charged: usize,
     sent: usize,
+    /// Nothing, because memory is used up.
+    waits: bool,
 }
 
+/// So many bytes are little enough to be kept by every connection.
+const LITTLE: usize = 16 << 10;
+/// After this long it is tried again where memory was used up.
+const SHORTAGE: Duration = Duration::from_millis(10);
 /// So many bytes count as another request.
 const BYTES_PER_REQUEST: usize = 32 << 10;

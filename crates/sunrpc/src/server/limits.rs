@@ -1,5 +1,6 @@
 //! What the peers of one namespace may take together, and what they have taken.
 
+use super::laden::Laden;
 use crate::Limits;
 use holm_lifetime::sync::Arc;
 use holm_lifetime::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,8 +13,16 @@ pub struct ServerLimits {
     pub connection: Limits,
     /// Connections at a time, on all listeners together. One more is closed as soon as it is accepted.
     pub connections: usize,
-    /// A connection on which nothing was received for this long is closed, within twice the time.
+    /// A connection on which no call has arrived whole for this long is closed.
     pub idle: Duration,
+    /// Bytes that all connections may keep together of calls that have not arrived whole and of replies
+    /// that were not taken. It is reckoned in connections that keep as much as one may, at least four;
+    /// those of one address keep half of it at most, and what is less than 16 KiB is not counted. When
+    /// it is used up the others wait, with what they send.
+    pub memory: usize,
+    /// When it is used up, a connection that keeps some of it and on which no call has arrived whole for
+    /// this long is closed.
+    pub stalled: Duration,
 }
 
 impl Default for ServerLimits {
@@ -22,7 +31,19 @@ impl Default for ServerLimits {
             connection: Limits::default(),
             connections: 1024,
             idle: Duration::from_secs(15 * 60),
+            memory: 256 << 20,
+            stalled: Duration::from_secs(10),
         }
+    }
+}
+
+impl ServerLimits {
+    /// How many connections may keep as much as one may.
+    pub(crate) fn laden(&self) -> usize {
+        // A call, replies up to the limit, and the one that went beyond it.
+        let Limits { record, unsent } = self.connection;
+        let each = record.saturating_mul(2).saturating_add(unsent);
+        (self.memory / each.max(1)).max(4)
     }
 }
 
@@ -40,7 +61,7 @@ pub struct Counters {
     pub strangers: u64,
     /// Connections that were closed because what came on them was not RPC.
     pub broken: u64,
-    /// Connections that were closed because nothing came.
+    /// Connections that were closed because no call came, or not the rest of one while memory was used up.
     pub idle: u64,
     /// Calls that were served.
     pub calls: u64,
@@ -62,6 +83,7 @@ pub struct Counted {
     calls: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
+    pub(crate) laden: Laden,
 }
 
 impl Counted {
@@ -107,7 +129,7 @@ impl Place {
         taken.is_ok().then(|| Self(counted.clone()))
     }
 
-    pub(crate) fn counted(&self) -> &Counted {
+    pub(crate) fn counted(&self) -> &Arc<Counted> {
         &self.0
     }
 }

@@ -8,11 +8,14 @@
 //!
 //! All that is ready on a connection is received at once, served, and sent at once, by the worker that
 //! was told of it. When a peer does not take its replies nothing more is received from it, so what
-//! waits for it is bounded by [`Limits::unsent`](crate::Limits::unsent) and one call.
+//! waits for it is bounded by [`Limits::unsent`](crate::Limits::unsent) and one call. All connections of
+//! a namespace together keep no more than [`ServerLimits::memory`] of calls that have not arrived whole
+//! and replies that were not taken.
 
 mod accepted;
 mod connection;
 mod datagrams;
+mod laden;
 mod limits;
 mod listener;
 mod transport;
