@@ -8,7 +8,7 @@ use crate::identity::Caller;
 use crate::name::Name;
 use crate::store::Found;
 use crate::{Result, Status, sys};
-use rustix::fs::{AtFlags, Gid, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::sync::PoisonError;
@@ -18,7 +18,9 @@ impl Volume {
     /// last change is still that.
     ///
     /// A new owner or a new size takes set-uid and set-gid away, as the kernel does it. If one of
-    /// several changes fails, those before it stay: size, owner, mode, times, in this order.
+    /// several changes fails, those before it stay: owner, group, size, mode, times, in this order.
+    /// Who may not change mode and times changes no size beside them. Who may write may set either
+    /// time to the server's clock.
     ///
     /// # Errors
     ///
@@ -40,7 +42,7 @@ impl Volume {
         if change.is_empty() {
             return Ok(before);
         }
-        self.apply(caller, node, change, None)?;
+        self.apply(caller, node, change)?;
         self.flush_attributes(caller, node)?;
         node.attributes()
     }
@@ -171,40 +173,42 @@ impl Volume {
         self.flush_directory(caller, dir)
     }
 
-    /// Makes the changes, as the caller; `file` is the object open for writing, if it is already.
-    pub(super) fn apply(
-        &self,
-        caller: &Caller<'_>,
-        node: &Node,
-        change: &SetAttributes,
-        file: Option<&OpenFile>,
-    ) -> Result<()> {
-        if let Some(size) = change.size {
-            let opened = match file {
-                Some(_) => None,
-                None => Some(self.open_file(caller, node, Access::Write)?),
-            };
-            if let Some(file) = file.or(opened.as_ref()) {
-                rustix::fs::ftruncate(file.fd(), size)?;
+    /// Makes the changes, as the caller. What may be refused comes before the size: bytes that are cut
+    /// off do not come back.
+    fn apply(&self, caller: &Caller<'_>, node: &Node, change: &SetAttributes) -> Result<()> {
+        let file = match change.size {
+            Some(_) => Some(self.open_file(caller, node, Access::Write)?),
+            None => None,
+        };
+        if let Some(file) = &file
+            && change.is_for_the_owner()
+        {
+            must_be_owner(file)?;
+        }
+        if let Some(uid) = change.uid {
+            change_owner(node, uid)?;
+        }
+        if let Some(gid) = change.gid {
+            change_group(node, gid)?;
+        }
+        let mut modified = change.modified;
+        if let (Some(file), Some(size)) = (&file, change.size) {
+            rustix::fs::ftruncate(file.fd(), size)?;
+            if modified == SetTime::Server {
+                // It is: by this.
+                modified = SetTime::Keep;
             }
         }
-        if change.uid.is_some() || change.gid.is_some() {
-            let owner = change.uid.map(Uid::from_raw);
-            let group = change.gid.map(Gid::from_raw);
-            rustix::fs::chownat(node.fd(), c"", owner, group, EMPTY_PATH)?;
-        }
         if let Some(mode) = change.mode {
-            let _alone = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
-            sys::change_mode(node.fd(), mode & 0o7777)?;
+            self.change_mode(node, mode)?;
         }
-        if change.accessed != SetTime::Keep || change.modified != SetTime::Keep {
-            let times = Timestamps {
-                last_access: timespec(change.accessed),
-                last_modification: timespec(change.modified),
-            };
-            rustix::fs::utimensat(node.fd(), c"", &times, EMPTY_PATH)?;
-        }
-        Ok(())
+        set_times(caller, node, change.accessed, modified)
+    }
+
+    /// Changes the mode.
+    pub(super) fn change_mode(&self, node: &Node, mode: u32) -> Result<()> {
+        let _alone = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(sys::change_mode(node.fd(), mode & 0o7777)?)
     }
 
     /// Refuses an object of another volume, which may be on the same file system.
@@ -214,6 +218,11 @@ impl Volume {
 }
 
 impl SetAttributes {
+    /// Whether others may not do it, though they may write.
+    fn is_for_the_owner(&self) -> bool {
+        self.mode.is_some() || self.accessed.is_given() || self.modified.is_given()
+    }
+
     /// Refuses values that mean something else to the kernel.
     pub(super) fn check(&self) -> Result<()> {
         if self.size.is_some_and(|size| size > i64::MAX as u64) {
@@ -232,6 +241,54 @@ impl SetAttributes {
         }
         Ok(())
     }
+}
+
+impl SetTime {
+    /// Whether the client says which time.
+    fn is_given(self) -> bool {
+        matches!(self, Self::Client(_))
+    }
+}
+
+/// Changes the owner.
+pub(super) fn change_owner(node: &Node, uid: u32) -> rustix::io::Result<()> {
+    rustix::fs::chownat(node.fd(), c"", Some(Uid::from_raw(uid)), None, EMPTY_PATH)
+}
+
+/// Changes the group.
+pub(super) fn change_group(node: &Node, gid: u32) -> rustix::io::Result<()> {
+    rustix::fs::chownat(node.fd(), c"", None, Some(Gid::from_raw(gid)), EMPTY_PATH)
+}
+
+/// Sets times.
+pub(super) fn set_times(
+    caller: &Caller<'_>,
+    node: &Node,
+    accessed: SetTime,
+    modified: SetTime,
+) -> Result<()> {
+    if (accessed, modified) == (SetTime::Keep, SetTime::Keep) {
+        return Ok(());
+    }
+    let (last_access, last_modification) = (timespec(accessed), timespec(modified));
+    let times = Timestamps { last_access, last_modification };
+    let set = || rustix::fs::utimensat(node.fd(), c"", &times, EMPTY_PATH);
+    let by_our_clock = !accessed.is_given() && !modified.is_given();
+    match set() {
+        // The kernel lets who may write set both times to its clock, but not one of them.
+        Err(Errno::PERM) if by_our_clock && may_write(node) => Ok(caller.as_server(set)??),
+        set => Ok(set?),
+    }
+}
+
+fn may_write(node: &Node) -> bool {
+    sys::check_access(node.fd(), rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Refuses who may not change mode and times. The kernel lets nobody else set this flag, which does
+/// nothing here: the file is read by nobody.
+fn must_be_owner(file: &OpenFile) -> Result<()> {
+    Ok(rustix::fs::fcntl_setfl(file.fd(), OFlags::NOATIME)?)
 }
 
 fn timespec(time: SetTime) -> Timespec {

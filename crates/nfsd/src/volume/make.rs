@@ -1,5 +1,6 @@
 //! Making objects: CREATE, MKDIR, SYMLINK, MKNOD (RFC 1813, sections 3.3.8 to 3.3.11).
 
+use super::change::{change_group, change_owner, set_times};
 use super::{Node, OpenFile, Volume};
 use crate::attributes::{Attributes, Kind, SetAttributes, SetTime, Time};
 use crate::identity::Caller;
@@ -124,9 +125,7 @@ impl Volume {
         new.check()?;
         let mode = mode_of(new, 0o700);
         rustix::fs::mkdirat(dir.fd(), name.as_bytes(), mode).map_err(in_directory)?;
-        // The system call takes neither set-uid nor set-gid.
-        let rest = SetAttributes { mode: new.mode.filter(|mode| mode & SET_ID != 0), ..*new };
-        self.finish(caller, dir, name, Kind::Directory, &rest)
+        self.finish(caller, dir, name, Kind::Directory, new)
     }
 
     /// Makes a symbolic link to `target`, which may be anything but empty: it is the client that
@@ -151,8 +150,8 @@ impl Volume {
         }
         rustix::fs::symlinkat(target, dir.fd(), name.as_bytes()).map_err(in_directory)?;
         // A symbolic link has no mode of its own.
-        let rest = SetAttributes { mode: None, size: None, ..*new };
-        self.finish(caller, dir, name, Kind::Symlink, &rest)
+        let new = SetAttributes { mode: None, ..*new };
+        self.finish(caller, dir, name, Kind::Symlink, &new)
     }
 
     /// Makes a special file.
@@ -183,8 +182,7 @@ impl Volume {
         let device = rustix::fs::makedev(major, minor);
         rustix::fs::mknodat(dir.fd(), name.as_bytes(), file_type, mode, device)
             .map_err(in_directory)?;
-        let rest = SetAttributes { mode: None, size: None, ..*new };
-        self.finish(caller, dir, name, kind, &rest)
+        self.finish(caller, dir, name, kind, new)
     }
 
     fn create_new(
@@ -212,16 +210,16 @@ impl Volume {
     ) -> Result<Made> {
         let object = file.try_clone().map_err(|_| Status::Jukebox)?;
         let id = self.name(caller, dir, name, object.as_fd(), Kind::Regular)?;
-        let inode = Attributes::of(object.as_fd())?.inode;
-        let node = self.node(id, object, Kind::Regular, inode);
-        let file = OpenFile::new(file, inode);
+        let made = Attributes::of(object.as_fd())?;
+        let node = self.node(id, object, Kind::Regular, made.inode);
+        let file = OpenFile::new(file, made.inode);
 
-        // The mode it has; a new owner costs set-uid and set-gid, which are then set again.
-        let owned = new.uid.is_some() || new.gid.is_some();
-        let mode = new.mode.filter(|mode| owned && mode & SET_ID != 0);
-        let rest = SetAttributes { mode, ..*new };
-        if !rest.is_empty() {
-            self.apply(caller, &node, &rest, Some(&file))?;
+        // It has none yet.
+        let size = new.size.filter(|size| *size != 0);
+        if let Some(size) = size {
+            rustix::fs::ftruncate(file.fd(), size)?;
+        }
+        if self.complete(caller, &node, &made, new)? || size.is_some() {
             self.flush_new(caller, &node, &file)?;
         }
         self.flush_directory(caller, dir)?;
@@ -235,20 +233,57 @@ impl Volume {
         dir: &Node,
         name: Name<'_>,
         kind: Kind,
-        rest: &SetAttributes,
+        new: &SetAttributes,
     ) -> Result<Made> {
         let (node, mut attributes) = self.find(caller, dir, name)?;
         if node.kind != kind {
             // Replaced since by somebody else.
             return Err(Status::Exist);
         }
-        if !rest.is_empty() {
-            self.apply(caller, &node, rest, None)?;
+        if self.complete(caller, &node, &attributes, new)? {
             self.flush_attributes(caller, &node)?;
             attributes = Attributes::of(node.fd())?;
         }
         self.flush_directory(caller, dir)?;
         Ok(Made { node, attributes, file: None })
+    }
+
+    /// Gives a new object what the client wants and what it was not `made` with, save the size. Says
+    /// whether anything has changed.
+    ///
+    /// A user or group that cannot be set is passed over: there are clients that always send those
+    /// which the object would have on a disk of their own, and the object is there.
+    fn complete(
+        &self,
+        caller: &Caller<'_>,
+        node: &Node,
+        made: &Attributes,
+        new: &SetAttributes,
+    ) -> Result<bool> {
+        let mut changed = false;
+        if let Some(gid) = new.gid.filter(|gid| *gid != made.gid) {
+            changed |= if_allowed(change_group(node, gid))?;
+        }
+        if let Some(uid) = new.uid.filter(|uid| *uid != made.uid) {
+            changed |= if_allowed(change_owner(node, uid))?;
+        }
+        // Set-uid and set-gid, which directories are not made with, and a new owner costs.
+        let has = if changed { 0 } else { made.mode };
+        if let Some(mode) = new.mode.filter(|mode| mode & SET_ID & !has != 0) {
+            self.change_mode(node, mode)?;
+            changed = true;
+        }
+        let (accessed, modified) = (new.accessed, new.modified);
+        set_times(caller, node, accessed, modified)?;
+        Ok(changed || (accessed, modified) != (SetTime::Keep, SetTime::Keep))
+    }
+}
+
+/// Whether it was done; no failure if it may not be, or means nothing here.
+fn if_allowed(done: rustix::io::Result<()>) -> Result<bool> {
+    match done {
+        Err(Errno::PERM | Errno::INVAL) => Ok(false),
+        done => Ok(done.map(|()| true)?),
     }
 }
 

@@ -15,6 +15,7 @@ mod listed_again;
 mod listings;
 mod mounting;
 mod operations;
+mod owners;
 mod procedures;
 mod readdir;
 mod retransmissions;
