@@ -253,7 +253,7 @@ impl<'p> Session<'p> {
     ) -> Result<T> {
         let credentials = self.privileges.effective(credentials);
         self.change_to(Identity::Caller(credentials))?;
-        Ok(work(&Caller { session: self, credentials, later: None }))
+        Ok(work(&Caller { session: self, credentials, claimed: None, later: None }))
     }
 
     /// Who a caller with these credentials, squashed already, is here.
@@ -300,6 +300,8 @@ impl Drop for Session<'_> {
 pub struct Caller<'s> {
     session: &'s Session<'s>,
     credentials: Credentials,
+    /// The user and the group that it says it is.
+    claimed: Option<(u32, u32)>,
     /// Who flushes what it changes; none: the operations do it.
     later: Option<&'s dyn Later>,
 }
@@ -312,7 +314,22 @@ impl Caller<'_> {
 
     /// The same caller, whose changes are flushed later.
     pub(crate) fn flushed_by<'l>(&'l self, later: &'l dyn Later) -> Caller<'l> {
-        Caller { session: self.session, credentials: self.credentials, later: Some(later) }
+        Caller { later: Some(later), ..*self }
+    }
+
+    /// The same caller, who says that it is this user and this group.
+    pub(crate) fn claiming(&self, claimed: Option<(u32, u32)>) -> Caller<'_> {
+        Caller { claimed, ..*self }
+    }
+
+    /// Who the user is here as whom the caller names itself; none for others.
+    pub(crate) fn own_user(&self, uid: u32) -> Option<u32> {
+        self.claimed.filter(|(own, _)| *own == uid).map(|_| self.credentials.uid)
+    }
+
+    /// The same for its group.
+    pub(crate) fn own_group(&self, gid: u32) -> Option<u32> {
+        self.claimed.filter(|(_, own)| *own == gid).map(|_| self.credentials.gid)
     }
 
     /// Who flushes what it changes, if the operations do not have to.

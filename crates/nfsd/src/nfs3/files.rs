@@ -37,7 +37,8 @@ impl Request<'_> {
         let set = {
             let _flushes = self.export.stripes().may_flush(around.node.inode());
             let guard = args.guard.map(Into::into);
-            self.note(self.volume().set_attributes(self.caller, &around.node, &change, guard))
+            let caller = self.caller.claiming(self.claimed);
+            self.note(self.volume().set_attributes(&caller, &around.node, &change, guard))
         };
         // A size for what is no file: the RFC knows only this.
         set.map_err(is_dir_is_invalid).detail(|| around.wcc())?;

@@ -28,7 +28,7 @@ use crate::Status;
 use crate::identity::Caller;
 use crate::service::{Blocking, Context, Remembered, Scope};
 use holm_nfs_proto::nfs3::{Call as Nfs, Outcome, PROGRAM, Procedure, VERSION};
-use holm_sunrpc::{Answer, Call, Program, Refusal};
+use holm_sunrpc::{Answer, Call, Credential, Program, Refusal};
 use holm_xdr::{Encode, Encoder};
 use request::{Done, Failure, Known, Request};
 use std::ops::RangeInclusive;
@@ -157,8 +157,12 @@ impl<B: Blocking> On<'_, '_, B> {
                 }
                 out.truncate(start);
             }
+            let claimed = match &call.credential {
+                Credential::None => None,
+                Credential::Sys(sys) => Some((sys.uid, sys.gid)),
+            };
             scope.run_as(name, export, Some(&handle), &who, |caller: &Caller<'_>| {
-                work(&Request { attended, export, handle, caller }, out)
+                work(&Request { attended, export, handle, caller, claimed }, out)
             })?
         });
         let Failure { status, detail } = done.err()?;

@@ -20,6 +20,8 @@ pub(super) struct Request<'r> {
     /// The object that the arguments begin with.
     pub(super) handle: FileHandle,
     pub(super) caller: &'r Caller<'r>,
+    /// The user and the group that it says it is, if it says so.
+    pub(super) claimed: Option<(u32, u32)>,
 }
 
 /// A call that was let in, and may be answered from what is open already, by whoever the thread is.

@@ -186,10 +186,10 @@ impl Volume {
             must_be_owner(file)?;
         }
         if let Some(uid) = change.uid {
-            change_owner(node, uid)?;
+            own_if_refused(uid, caller.own_user(uid), |uid| change_owner(node, uid))?;
         }
         if let Some(gid) = change.gid {
-            change_group(node, gid)?;
+            own_if_refused(gid, caller.own_group(gid), |gid| change_group(node, gid))?;
         }
         let mut modified = change.modified;
         if let (Some(file), Some(size)) = (&file, change.size) {
@@ -247,6 +247,19 @@ impl SetTime {
     /// Whether the client says which time.
     fn is_given(self) -> bool {
         matches!(self, Self::Client(_))
+    }
+}
+
+/// Sets an owner. If the caller may not, but means itself by that number, who it is here: what it has
+/// already stays its own.
+fn own_if_refused(
+    wanted: u32,
+    own: Option<u32>,
+    set: impl Fn(u32) -> rustix::io::Result<()>,
+) -> Result<()> {
+    match (set(wanted), own) {
+        (Err(Errno::PERM | Errno::INVAL), Some(own)) => Ok(set(own)?),
+        (done, _) => Ok(done?),
     }
 }
 

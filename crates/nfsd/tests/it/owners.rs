@@ -100,6 +100,59 @@ fn an_owner_that_may_be_set_is() {
 }
 
 #[test]
+fn who_is_squashed_knows_what_is_its_own_by_its_own_number() {
+    let test = |client: &Client, set_group: u32| {
+        let (uid, gid) = client.user.unwrap();
+        let root = client.mount("/").unwrap();
+        let file = client.create(&root, b"file").unwrap();
+        let before = client.getattr(&file).unwrap();
+        let set = |new| client.setattr(&file, new, None).into_result().map(drop);
+        set(nfs3::SetAttributes { mode: Some(0o600), ..owned(uid, gid) }).unwrap();
+        let after = client.getattr(&file).unwrap();
+        assert_eq!((after.uid, after.gid, after.mode), (before.uid, before.gid, 0o600));
+        assert_eq!(set(owned(uid + 7, gid)), Err(Error::Perm), "given away");
+
+        // The group of its directory is not its own, and it does not lose it by asking for it.
+        let shared = client.lookup(&root, b"shared").unwrap();
+        let user = Client { user: Some((uid, set_group)), ..client.clone() };
+        let file = user.create(&shared, b"file").unwrap();
+        user.setattr(&file, owned(uid, set_group), None).into_result().unwrap();
+        assert_eq!(user.getattr(&file).unwrap().gid, set_group);
+    };
+    as_root(|| {
+        let disk = Disk::new(Kind::Ext4);
+        let export = disk.export();
+        let shared = export.join("shared");
+        fs::create_dir(&shared).unwrap();
+        chown(&shared, None, Some(500)).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o2777)).unwrap();
+        fs::write(export.join("others"), "").unwrap();
+        chown(export.join("others"), Some(1001), Some(1001)).unwrap();
+
+        let not_its_own = |client: &Client, user: (u32, u32)| {
+            let others = client.lookup(&client.mount("/").unwrap(), b"others").unwrap();
+            let set = client.setattr(&others, owned(user.0, user.1), None);
+            assert_eq!(failure(set).0, Error::Perm);
+        };
+        for (who, user) in [(SquashWho::Root, (0, 0)), (SquashWho::Everybody, (501, 20))] {
+            let client = client(&export, who, user);
+            test(&client, 500);
+            not_its_own(&client, user);
+            fs::remove_file(export.join("file")).unwrap();
+            fs::remove_file(shared.join("file")).unwrap();
+        }
+        let kept = fs::metadata(export.join("others")).unwrap();
+        assert_eq!((kept.uid(), kept.gid()), (1001, 1001));
+        on_another_thread(|| {
+            become_user(4711);
+            let client = client(&export, SquashWho::Root, (501, 20));
+            test(&client, 500);
+            not_its_own(&client, (501, 20));
+        });
+    });
+}
+
+#[test]
 fn a_size_means_something_for_files_only_and_nothing_for_a_new_one_if_it_is_0() {
     as_root(|| {
         for size in [0, 5] {
