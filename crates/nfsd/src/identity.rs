@@ -25,7 +25,7 @@
 //!   does that when user 0 becomes another; where we are not user 0 but have capabilities, we do.
 //!   `CAP_SYS_RESOURCE`, which opens the blocks reserved for root, is given up for good.
 
-use crate::volume::Later;
+use crate::volume::Flusher;
 use crate::{Result, Status, sys};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
@@ -253,7 +253,7 @@ impl<'p> Session<'p> {
     ) -> Result<T> {
         let credentials = self.privileges.effective(credentials);
         self.change_to(Identity::Caller(credentials))?;
-        Ok(work(&Caller { session: self, credentials, claimed: None, later: None }))
+        Ok(work(&Caller { session: self, credentials, claimed: None, flusher: None }))
     }
 
     /// Who a caller with these credentials, squashed already, is here.
@@ -303,7 +303,7 @@ pub struct Caller<'s> {
     /// The user and the group that it says it is.
     claimed: Option<(u32, u32)>,
     /// Who flushes what it changes; none: the operations do it.
-    later: Option<&'s dyn Later>,
+    flusher: Option<&'s dyn Flusher>,
 }
 
 impl Caller<'_> {
@@ -312,9 +312,9 @@ impl Caller<'_> {
         &self.credentials
     }
 
-    /// The same caller, whose changes are flushed later.
-    pub(crate) fn flushed_by<'l>(&'l self, later: &'l dyn Later) -> Caller<'l> {
-        Caller { later: Some(later), ..*self }
+    /// The same caller, for whom another sees to flushes.
+    pub(crate) fn flushed_by<'f>(&'f self, flusher: &'f dyn Flusher) -> Caller<'f> {
+        Caller { flusher: Some(flusher), ..*self }
     }
 
     /// The same caller, who says that it is this user and this group.
@@ -332,9 +332,9 @@ impl Caller<'_> {
         self.claimed.filter(|(_, own)| *own == gid).map(|_| self.credentials.gid)
     }
 
-    /// Who flushes what it changes, if the operations do not have to.
-    pub(crate) fn later(&self) -> Option<&dyn Later> {
-        self.later
+    /// Who sees to flushes of what it changes.
+    pub(crate) fn flusher(&self) -> Option<&dyn Flusher> {
+        self.flusher
     }
 
     /// Runs `work` with our user and our capabilities, for what the caller is entitled to by our

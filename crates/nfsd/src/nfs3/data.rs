@@ -84,8 +84,7 @@ impl Request<'_> {
     ) -> Result<usize> {
         let write = |stability| file.write_at(self.caller, data, offset, stability);
         let noting = self.attended.noting(Procedure::Write.name(), self.export);
-        let later = noting
-            .and_then(|noting| noting.write(&self.handle, file, || write(Stability::Unstable)));
+        let later = noting.write(&self.handle, file, || write(Stability::Unstable));
         later.unwrap_or_else(|| {
             let _flushes = self.export.stripes().may_flush(file.inode());
             write(stability).inspect_err(|status| {

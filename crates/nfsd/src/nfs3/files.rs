@@ -38,7 +38,7 @@ impl Request<'_> {
             let _flushes = self.export.stripes().may_flush(around.node.inode());
             let guard = args.guard.map(Into::into);
             let caller = self.caller.claiming(self.claimed);
-            self.note(self.volume().set_attributes(&caller, &around.node, &change, guard))
+            self.volume().set_attributes(&caller, &around.node, &change, guard)
         };
         // A size for what is no file: the RFC knows only this.
         set.map_err(is_dir_is_invalid).detail(|| around.wcc())?;

@@ -95,7 +95,7 @@ impl Request<'_> {
             self.has_lost_a_name(replaced);
             Ok(())
         });
-        self.note(renamed).detail(wcc)?;
+        renamed.detail(wcc)?;
         out.put(&Outcome::<_, ()>::Ok(wcc()));
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Request<'_> {
             .and_then(Component::to_create)
             .and_then(|name| self.volume().link(self.caller, &node, &dir.node, name))
             .map_err(is_dir_is_invalid);
-        self.note(linked).detail(wcc)?;
+        linked.detail(wcc)?;
         out.put(&Outcome::<_, ()>::Ok(wcc()));
         Ok(())
     }
@@ -127,8 +127,8 @@ impl Request<'_> {
         let dir = self.begin()?;
         let made = Component::parse(&name)
             .and_then(Component::to_create)
-            .and_then(|name| make(&dir.node, name));
-        let made = self.note(made).detail(|| dir.wcc())?;
+            .and_then(|name| make(&dir.node, name))
+            .detail(|| dir.wcc())?;
         // It may have been there before, and be known elsewhere.
         drop(dir.also(made.node.inode()));
         let handle = self.seal(made.node.id());
@@ -151,7 +151,7 @@ impl Request<'_> {
         remove: impl FnOnce(&Node) -> Result<()>,
     ) -> Done<WccData> {
         let dir = self.begin()?;
-        self.note(remove(&dir.node)).detail(|| dir.wcc())?;
+        remove(&dir.node).detail(|| dir.wcc())?;
         out.put(&Outcome::<_, ()>::Ok(dir.wcc()));
         Ok(())
     }

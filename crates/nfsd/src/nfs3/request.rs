@@ -129,15 +129,6 @@ impl Request<'_> {
         }
         self.before(node, None)
     }
-
-    /// Something that may have flushed a file failed: writes of others may have been lost with it,
-    /// and whoever flushes next is not told.
-    pub(super) fn note<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(Status::Io | Status::NoSpc | Status::DQuot) = result {
-            self.files().change_write_verifier();
-        }
-        result
-    }
 }
 
 /// An object that is being changed, with what it was before.

@@ -264,15 +264,15 @@ impl Attended {
         Files::new(&self.service, self.within.as_deref())
     }
 
-    /// Where what a call changes may be noted, to be flushed with what others do: if they are served
-    /// within a namespace.
+    /// Where what a call changes is noted, to be flushed with what others do if they are served within
+    /// a namespace.
     pub(crate) fn noting<'a>(
         &'a self,
         procedure: &'static str,
         export: &'a Arc<Export>,
-    ) -> Option<Noting<'a>> {
-        let (due, key) = (&self.due, self.service.key());
-        self.within.is_some().then_some(Noting { due, key, procedure, export })
+    ) -> Noting<'a> {
+        let due = self.within.is_some().then_some(&self.due);
+        Noting { due, files: self.files(), key: self.service.key(), procedure, export }
     }
 
     /// Whether the service has anything for the peer at all. To others it says nothing.
@@ -352,12 +352,9 @@ impl<B: Blocking> Scope<'_, B> {
         work: impl FnOnce(&Caller<'_>) -> T,
     ) -> Result<T> {
         let operation = Operation { procedure, export, object, peer: &self.attended.peer };
-        let later = self.attended.noting(procedure, export);
+        let noting = self.attended.noting(procedure, export);
         self.blocking.may_block(&operation, || {
-            self.session.run_as(caller, |caller| match &later {
-                Some(later) => work(&caller.flushed_by(later)),
-                None => work(caller),
-            })
+            self.session.run_as(caller, |caller| work(&caller.flushed_by(&noting)))
         })
     }
 

@@ -16,7 +16,7 @@ use crate::export::{Export, ExportPath};
 use crate::files::{Files, Held, HeldFile};
 use crate::handle::{FileHandle, HandleKey, NodeId};
 use crate::statistics::Counted;
-use crate::volume::{Changed, Later, Volume};
+use crate::volume::{Changed, Flusher, Volume};
 use crate::{Result, Status};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -124,7 +124,9 @@ impl Unanswered {
 
 /// What a call changes is noted here.
 pub(crate) struct Noting<'a> {
-    pub(super) due: &'a Due,
+    /// None: every call flushes what it changes itself.
+    pub(super) due: Option<&'a Due>,
+    pub(super) files: Files<'a>,
     pub(super) key: &'a HandleKey,
     pub(super) procedure: &'static str,
     pub(super) export: &'a Arc<Export>,
@@ -139,38 +141,45 @@ impl Noting<'_> {
         file: &HeldFile<'_>,
         write: impl FnOnce() -> R,
     ) -> Option<R> {
-        let Held::Cached(file) = file else { return None };
+        let (Some(due), Held::Cached(file)) = (self.due, file) else { return None };
         if self.export.volume().flushes_at_once() {
             return None;
         }
         let is = |item: &Item| matches!(&item.what, What::Written(kept) if file.is_kept_as(kept));
-        if self.due.items.borrow().iter().any(is) {
-            self.due.touched.set(true);
+        if due.items.borrow().iter().any(is) {
+            due.touched.set(true);
         } else {
-            self.put(*handle, What::Written(file.keep()?));
+            self.put(due, *handle, What::Written(file.keep()?));
         }
         Some(file.write_kept(write))
     }
 
-    fn put(&self, handle: FileHandle, what: What) {
+    fn put(&self, due: &Due, handle: FileHandle, what: What) {
         let (procedure, export) = (self.procedure, self.export.clone());
-        self.due.items.borrow_mut().push(Item { procedure, export, handle, what });
-        self.due.touched.set(true);
+        due.items.borrow_mut().push(Item { procedure, export, handle, what });
+        due.touched.set(true);
     }
 }
 
-impl Later for Noting<'_> {
+impl Flusher for Noting<'_> {
     fn has(&self, volume: &Volume, object: &NodeId) -> bool {
+        let Some(due) = self.due else { return false };
         let is = |item: &Item| match &item.what {
             What::Written(_) => false,
             What::Changed(changed) => changed.is(volume, object),
         };
-        let has = self.due.items.borrow().iter().any(is);
-        self.due.touched.set(self.due.touched.get() || has);
+        let has = due.items.borrow().iter().any(is);
+        due.touched.set(due.touched.get() || has);
         has
     }
 
-    fn take(&self, changed: Changed) {
-        self.put(self.export.seal(self.key, changed.id()), What::Changed(changed));
+    fn take(&self, changed: Changed) -> Option<Changed> {
+        let Some(due) = self.due else { return Some(changed) };
+        self.put(due, self.export.seal(self.key, changed.id()), What::Changed(changed));
+        None
+    }
+
+    fn failed(&self) {
+        self.files.change_write_verifier();
     }
 }

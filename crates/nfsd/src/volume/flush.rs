@@ -10,14 +10,18 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
-/// Takes over what operations have changed, and has it [flushed](Volume::flush) before any of them
-/// is answered.
-pub(crate) trait Later {
+/// Sees to it that what operations have changed is [flushed](Volume::flush) before any of them is
+/// answered.
+pub(crate) trait Flusher {
     /// Whether it has this object already.
     fn has(&self, volume: &Volume, object: &NodeId) -> bool;
 
-    /// Takes an object.
-    fn take(&self, changed: Changed);
+    /// Takes an object; gives it back if the operation is to flush it.
+    fn take(&self, changed: Changed) -> Option<Changed>;
+
+    /// A flush by an operation has failed. Writes of others may have been lost with it, and whoever
+    /// flushes next is not told.
+    fn failed(&self);
 }
 
 /// An object that was changed and is not on the disk yet.
@@ -113,17 +117,23 @@ impl Volume {
         if self.options.durability == Durability::LostOnPowerFailure {
             return Ok(());
         }
-        let later = caller.later().filter(|_| !self.flushes_at_once());
+        let flusher = caller.flusher();
+        let later = flusher.filter(|_| !self.flushes_at_once());
         if later.is_some_and(|later| later.has(self, &node.id)) {
             return Ok(());
         }
         let Node { volume, id, kind, inode, .. } = *node;
         let changed = Changed { volume, id, inode, kind, object: open()? };
-        match later {
+        let left = match later {
             Some(later) => later.take(changed),
-            None => self.flush(&changed)?,
-        }
-        Ok(())
+            None => Some(changed),
+        };
+        let Some(changed) = left else { return Ok(()) };
+        self.flush(&changed).inspect_err(|_| {
+            if let Some(flusher) = flusher {
+                flusher.failed();
+            }
+        })
     }
 
     /// Slow, and rarely needed.

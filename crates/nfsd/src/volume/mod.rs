@@ -14,7 +14,7 @@ mod make;
 mod space;
 
 pub use file::{OpenFile, Stability};
-pub(crate) use flush::{Changed, Later};
+pub(crate) use flush::{Changed, Flusher};
 pub(crate) use kept::{Page, View};
 pub use listing::{Entry, Listing};
 pub use make::{Create, Made, Special};

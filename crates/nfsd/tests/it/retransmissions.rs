@@ -143,6 +143,56 @@ fn a_flush_that_fails_changes_the_write_verifier() {
     }
 }
 
+#[test]
+fn a_flush_that_fails_for_one_call_alone_changes_it_too() {
+    as_root(|| {
+        let scratch = Scratch::new();
+        let export = small_disk(&scratch);
+        // Nothing is kept for later without a namespace.
+        let thread = Thread::within(None);
+        let client = Client::new(&thread, &service(vec![trusting(&export)]));
+        let file = client.create(&client.mount("/").unwrap(), b"file").unwrap();
+        let before = client.service.write_verifier();
+        for piece in 0..24 {
+            let written = client.write(&file, piece << 20, &[7; 1 << 20]).unwrap();
+            assert_eq!(written.verifier, before);
+        }
+        let error = failure(client.setattr(&file, mode(0o600), None)).0;
+        assert!(matches!(error, Error::Io | Error::NoSpc), "{error:?}");
+        assert_ne!(client.service.write_verifier(), before);
+    });
+}
+
+/// Nobody has lost anything by it.
+#[test]
+fn what_finds_no_space_leaves_the_write_verifier() {
+    as_root(|| {
+        let scratch = Scratch::new();
+        let full = scratch.path().join("fs");
+        fs::create_dir(&full).unwrap();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "nr_inodes=8,size=64k", "none", full.to_str().unwrap()],
+        );
+        for within in [true, false] {
+            let thread = if within { Thread::new() } else { Thread::within(None) };
+            let client = Client::new(&thread, &service(vec![trusting(&full)]));
+            let root = client.mount("/").unwrap();
+            let file = match client.create(&root, b"file") {
+                Err(Error::Exist) => client.lookup(&root, b"file"),
+                made => made,
+            };
+            let verifier = || client.write(file.as_ref().unwrap(), 0, b"x").unwrap().verifier;
+            let before = verifier();
+            let names: Vec<_> = (0..9).map(|number| format!("{within}{number}")).collect();
+            let refused = names.iter().find_map(|name| client.create(&root, name.as_bytes()).err());
+            assert_eq!(refused, Some(Error::NoSpc));
+            assert_eq!(client.mkdir(&root, b"dir"), Err(Error::NoSpc));
+            assert_eq!(verifier(), before);
+        }
+    });
+}
+
 /// A file system that takes more than its disk can: it finds out when it flushes.
 fn small_disk(scratch: &Scratch) -> PathBuf {
     let below = scratch.path().join("fs");
