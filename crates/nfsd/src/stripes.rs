@@ -115,7 +115,7 @@ impl Drop for Change<'_> {
 
 /// The one that an object falls on. The highest bits of the product are the best mixed.
 #[allow(clippy::indexing_slicing)] // There are as many as the index can say.
-fn of<T, const COUNT: usize>(stripes: &[T; COUNT], inode: u64) -> &T {
+pub(crate) fn of<T, const COUNT: usize>(stripes: &[T; COUNT], inode: u64) -> &T {
     const { assert!(COUNT.is_power_of_two() && COUNT > 1) };
     let index = inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - COUNT.trailing_zeros());
     &stripes[index as usize]

@@ -7,7 +7,7 @@ use crate::attributes::{Attributes, EMPTY_PATH, Kind, SetAttributes, SetTime, Ti
 use crate::identity::Caller;
 use crate::name::Name;
 use crate::store::Found;
-use crate::{Result, Status, sys};
+use crate::{Result, Status, stripes, sys};
 use rustix::fs::{AtFlags, Gid, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -35,14 +35,19 @@ impl Volume {
     ) -> Result<Attributes> {
         self.must_be_writable()?;
         change.check()?;
-        let before = node.attributes()?;
-        if guard.is_some_and(|guard| guard != before.changed) {
-            return Err(Status::NotSync);
+        {
+            // Of two with the same guard, the second sees what the first has done.
+            let lock = guard.map(|_| stripes::of(&self.guards, node.inode));
+            let _alone = lock.map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
+            let before = node.attributes()?;
+            if guard.is_some_and(|guard| guard != before.changed) {
+                return Err(Status::NotSync);
+            }
+            if change.is_empty() {
+                return Ok(before);
+            }
+            self.apply(caller, node, change)?;
         }
-        if change.is_empty() {
-            return Ok(before);
-        }
-        self.apply(caller, node, change)?;
         self.flush_attributes(caller, node)?;
         node.attributes()
     }

@@ -60,6 +60,8 @@ pub struct Volume {
     options: Options,
     /// Tells it from every other volume of the process.
     number: u64,
+    /// Held while a guard is compared and what it guards is changed; before `modes`.
+    guards: [Mutex<()>; GUARDS],
     /// Held while the mode of an object is changed.
     modes: Mutex<()>,
     /// No operation leaves its flush to others.
@@ -111,8 +113,8 @@ impl Volume {
     pub fn new(root: Arc<Root>, store: Box<dyn Store>, options: Options) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (modes, at_once) = (Mutex::default(), AtomicBool::new(false));
-        Self { root, store, options, number, modes, at_once }
+        let (guards, modes) = Default::default();
+        Self { root, store, options, number, guards, modes, at_once: AtomicBool::new(false) }
     }
 
     /// What it allows and promises.
@@ -525,6 +527,8 @@ pub(crate) fn a_moment_ago() -> Time {
     Time { seconds: now.tv_sec.saturating_sub(1), nanoseconds: now.tv_nsec as u32 }
 }
 
+/// Objects that share one wait for each other only where guards are compared.
+const GUARDS: usize = 16;
 /// The owner's rights to read and write.
 const OWNER: u32 = 0o600;
 /// Objects that are held open at once while many are looked up.

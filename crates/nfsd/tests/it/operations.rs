@@ -8,6 +8,7 @@ use holm_nfsd::volume::{Access, Create, Durability, Options, Rights, Special, St
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs a test on a volume of each kind, as root, and as an ordinary user.
 fn everywhere(test: impl Fn(&Volume, &std::path::Path) + Send + Sync) {
@@ -21,6 +22,12 @@ fn everywhere(test: impl Fn(&Volume, &std::path::Path) + Send + Sync) {
         let export = Scratch::new();
         test(&volume(export.path()), export.path());
     });
+}
+
+/// What a file system would take for the time.
+fn now() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    time(now.tv_sec, now.tv_nsec as u32)
 }
 
 fn time(seconds: i64, nanoseconds: u32) -> Time {
@@ -152,6 +159,50 @@ fn attributes_are_set_as_told_and_guarded() {
             let cut = SetAttributes { size: Some(0), ..Default::default() };
             assert_eq!(volume.set_attributes(caller, &root, &cut, None), Err(Status::IsDir));
         });
+    });
+}
+
+/// Two who have seen the same file both want to change what they saw.
+#[test]
+fn of_changes_with_the_same_guard_one_is_made() {
+    const ROUNDS: usize = 300;
+    as_root(|| {
+        let disk = Disk::new(Kind::Tmpfs);
+        let volume = volume(&disk.export());
+        let node = acting_as(0, |caller| {
+            volume.new_file(caller, &volume.root().unwrap(), "file").unwrap().node
+        });
+        let arrived = AtomicUsize::new(0);
+        let together = |round: usize, step: usize| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < 2 * (2 * round + step) {
+                std::thread::yield_now();
+            }
+        };
+        let change_all = |bits: u32| {
+            acting_as(0, |caller| {
+                let change = |round| {
+                    together(round, 1);
+                    let seen = node.attributes().unwrap().changed;
+                    // A change within one tick of the file system's clock would not show.
+                    while now() <= seen {
+                        std::thread::yield_now();
+                    }
+                    together(round, 2);
+                    volume.set_attributes(caller, &node, &mode(bits), Some(seen)).map(drop)
+                };
+                (0..ROUNDS).map(change).collect::<Vec<_>>()
+            })
+        };
+        let [one, other] = std::thread::scope(|scope| {
+            let change_all = &change_all;
+            let threads = [0o600, 0o640].map(|bits| scope.spawn(move || change_all(bits)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        for (round, results) in one.iter().zip(&other).enumerate() {
+            let right = [(&Ok(()), &Err(Status::NotSync)), (&Err(Status::NotSync), &Ok(()))];
+            assert!(right.contains(&results), "round {round}: {results:?}");
+        }
     });
 }
 
