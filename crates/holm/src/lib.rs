@@ -15,7 +15,7 @@
 //! - [`check`]: `holm check`, is a configuration right?
 //! - [`serve`]: `holm serve`, from its first line to its last.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod caches;
@@ -34,4 +34,5 @@ pub mod serve;
 pub mod server;
 pub mod spec;
 mod spelling;
+mod startup_code;
 pub mod state;

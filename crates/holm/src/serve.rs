@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
 use crate::privileges::{self, Needs};
 use crate::server::{Options, Server};
+use crate::startup_code;
 use crate::state::{self, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use holm_lifetime::Deadline;
@@ -62,6 +63,7 @@ pub fn run(arguments: &Arguments, admin: Option<&Path>) -> Result<()> {
     };
     let rpcbind = configured.as_ref().is_some_and(|configured| configured.settings().rpcbind);
     let host = Host::begin(&server, rpcbind);
+    startup_code::let_go();
     for signal in signals.forever() {
         if let (SIGHUP, Some(configured)) = (signal, &mut configured) {
             host.reloading();
