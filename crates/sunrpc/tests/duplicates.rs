@@ -1,9 +1,10 @@
 //! What is remembered, for how long, and how much of it.
 
-use holm_sunrpc::Credential;
+use holm_sunrpc::auth::Groups;
 use holm_sunrpc::duplicates::{CallKey, DuplicateCache, Limits, Seen, Ticket};
 use holm_sunrpc::message::{Call, encode_call};
-use holm_xdr::Encoder;
+use holm_sunrpc::{AuthSys, Credential};
+use holm_xdr::{Encoder, Opaque};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -126,11 +127,76 @@ fn calls_in_progress_are_never_forgotten_and_therefore_bounded() {
     let _ticket = begin(&mut cache, keys[4], now);
 }
 
+/// It is the one that makes many calls whose results make room.
+#[test]
+fn a_flood_of_one_peer_forgets_nothing_of_another() {
+    let limits = Limits { entries: 64, bytes: 64 * 10, ..LIMITS };
+    let mut cache = Cache::new(limits);
+    let now = Instant::now();
+    let done = |cache: &mut Cache, peer, xid| {
+        let call = key(cache, peer, xid, 12, b"");
+        let ticket = begin(cache, call, now);
+        cache.finish(ticket, &[peer; 10], now);
+        call
+    };
+    let quiet = [1, 3].map(|peer| [1, 2, 3].map(|xid| done(&mut cache, peer, xid)));
+    for xid in 0..1000 {
+        done(&mut cache, 2, xid);
+        assert!(cache.len() <= 64 && cache.bytes() <= 640);
+    }
+    for call in quiet.into_iter().flatten() {
+        assert!(matches!(cache.begin(call, now), Seen::Done(_)), "{call:?}");
+    }
+    // What room the quiet ones leave is the other's.
+    let last = key(&cache, 2, 999 - 50, 12, b"");
+    assert!(matches!(cache.begin(last, now), Seen::Done(_)));
+}
+
+/// What nobody asks for again goes, too.
+#[test]
+fn results_of_peers_that_went_away_are_forgotten() {
+    let mut cache = Cache::new(Limits { entries: 100, ..LIMITS });
+    let start = Instant::now();
+    for peer in 1..=20 {
+        let call = key(&cache, peer, 1, 12, b"");
+        let ticket = begin(&mut cache, call, start);
+        cache.finish(ticket, b"gone", start);
+    }
+    let call = key(&cache, 50, 1, 12, b"");
+    let ticket = begin(&mut cache, call, start + LIMITS.age);
+    assert_eq!((cache.len(), cache.bytes()), (1, 0));
+    cache.abandon(ticket);
+    assert!(cache.is_empty());
+}
+
+/// Some clients put the time there.
+#[test]
+fn the_stamp_of_a_credential_makes_no_other_call() {
+    let cache = Cache::new(LIMITS);
+    let key = |stamp, uid| {
+        let machine_name = Opaque::new(b"host").unwrap();
+        let gids = Groups::new(&[5, 6]).unwrap();
+        let sys = AuthSys { stamp, machine_name, uid, gid: 5, gids };
+        let mut message = Encoder::new();
+        encode_call(&mut message, 7, (100_003, 3, 12), &Credential::Sys(sys));
+        message.raw(b"name");
+        cache.key(1, &Call::decode(&message).unwrap())
+    };
+    assert_eq!(key(1, 1000), key(u32::MAX, 1000));
+    assert_ne!(key(1, 1000), key(1, 1001));
+}
+
+#[test]
+fn it_has_no_memory_before_the_first_call() {
+    let info = allocation_counter::measure(|| drop(Cache::new(Limits::default())));
+    assert_eq!(info.count_total, 0);
+}
+
 proptest! {
     /// Against a model that remembers everything: it never answers with other results than
     /// these, never begins a call that is in progress, and stays within its bounds.
     #[test]
-    fn it_never_answers_wrongly(steps in prop::collection::vec((0..6u32, 0..4u8, 0..60usize, 0..4u64), 0..200)) {
+    fn it_never_answers_wrongly(steps in prop::collection::vec((0..8u32, 0..4u8, 0..60usize, 0..4u64), 0..200)) {
         let mut cache = Cache::new(LIMITS);
         let mut now = Instant::now();
         let mut progress: Vec<(u32, Ticket<u8>)> = Vec::new();
@@ -140,7 +206,8 @@ proptest! {
             let position = progress.iter().position(|(other, _)| *other == xid);
             match (action, position) {
                 (0 | 1, _) => {
-                    let call = key(&cache, 1, xid, 12, b"");
+                    // Of three peers.
+                    let call = key(&cache, (xid % 3) as u8, xid, 12, b"");
                     match cache.begin(call, now) {
                         Seen::New(ticket) => {
                             prop_assert!(position.is_none());

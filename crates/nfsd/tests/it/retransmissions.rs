@@ -84,6 +84,28 @@ fn a_retransmission_is_answered_and_not_done_again() {
     });
 }
 
+/// Its own calls, and those of another client, may be many in the meantime.
+#[test]
+fn a_retransmission_is_known_after_thousands_of_other_calls() {
+    with_client(|client, root, scratch| {
+        client.create(root, b"file").unwrap();
+        let remove = Call::Remove(nfs3::RemoveArgs { object: place(root, b"file") });
+        let xid = client.xid();
+        let first = send(client, xid, &remove);
+        let missing = Call::Remove(nfs3::RemoveArgs { object: place(root, b"missing") });
+        for _ in 0..5000 {
+            send(client, client.xid(), &missing);
+        }
+        let other = client.from("127.0.0.2:700");
+        for _ in 0..12_000 {
+            send(&other, other.xid(), &missing);
+        }
+        fs::write(scratch.path().join("file"), "new").unwrap();
+        assert_eq!(send(&client.from("127.0.0.1:701"), xid, &remove), first);
+        assert!(scratch.path().join("file").exists());
+    });
+}
+
 #[test]
 fn a_namespace_that_was_made_again_has_another_write_verifier() {
     with_client(|client, root, _| {
