@@ -64,7 +64,7 @@
 //! fragments, and for a message that is no call. Memory grows with bytes that have arrived, never
 //! with a length that was announced.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)

@@ -3,9 +3,13 @@
 use crate::world::{Nfs, World, address, anywhere, stop};
 use holm::model::{ErrorCode, ExportSpec, Happened, LimitsSpec, ListenSpec};
 use holm_lifetime::Deadline;
+use holm_nfs_proto::{nfs3, portmap, rpcbind};
 use holm_nfsd::cache::{Caches, Object};
+use holm_sunrpc::Credential;
+use holm_sunrpc::message::{Reply, encode_call};
+use holm_xdr::{Encoder, Opaque};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 #[test]
 fn listeners_come_and_go_with_their_connections() {
@@ -91,6 +95,39 @@ fn whom_nothing_is_exported_to_is_not_connected() {
     }
     let counters = server.namespace("blue").unwrap().counters.unwrap();
     assert_eq!((counters.accepted, counters.refused, counters.strangers), (1, 0, 5));
+    stop(server);
+}
+
+/// A listener at all addresses: an answer comes from where the question went, and names that.
+#[test]
+fn who_asks_by_a_datagram_is_answered_from_there() {
+    let world = World::new();
+    let server = world.server();
+    let mut spec = world.spec("blue");
+    spec.listen = vec![ListenSpec::new("0.0.0.0:0".parse().unwrap())];
+    let port = address(&server.add_namespace(spec).unwrap()).port();
+    let mut call = Encoder::new();
+    let getaddr = (portmap::PROGRAM, rpcbind::VERSION_3, rpcbind::Procedure::GetAddr.number());
+    encode_call(&mut call, 7, getaddr, &Credential::None);
+    let text = |text| Opaque::new(text).unwrap();
+    call.put(&rpcbind::Binding {
+        program: nfs3::PROGRAM,
+        version: nfs3::VERSION,
+        netid: text(rpcbind::TCP),
+        address: text(b""),
+        owner: text(b""),
+    });
+    for asked in ["127.0.0.1", "127.0.0.5"] {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect((asked, port)).unwrap();
+        socket.send(&call).unwrap();
+        let mut reply = [0; 512];
+        let count = socket.recv(&mut reply).unwrap();
+        let mut results = Reply::decode(&reply[..count]).unwrap().outcome.unwrap();
+        let named: rpcbind::Text<'_> = results.get().unwrap();
+        let there = SocketAddr::new(asked.parse().unwrap(), port);
+        assert_eq!(named.bytes(), rpcbind::universal_address(there).as_bytes());
+    }
     stop(server);
 }
 

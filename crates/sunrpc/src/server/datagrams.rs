@@ -1,5 +1,6 @@
 //! A datagram socket as a source of the pool.
 
+use super::addressed::{Addressed, Received};
 use super::listener::into_io;
 use super::{Counted, Peer, Service};
 use crate::{Framing, Served};
@@ -7,7 +8,7 @@ use holm_lifetime::sync::Arc;
 use holm_pool::{Handle, Next, NsPool, Source, Turn};
 use holm_xdr::Encoder;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Has the pool serve the calls that come in datagrams, one each.
@@ -24,13 +25,12 @@ pub fn listen_datagrams<S: Service>(
     counted: Arc<Counted>,
 ) -> io::Result<Handle> {
     socket.set_nonblocking(true)?;
-    let local = socket.local_addr()?;
-    pool.add(Arc::new(Datagrams { socket, local, service, counted })).map_err(into_io)
+    let socket = Addressed::new(socket)?;
+    pool.add(Arc::new(Datagrams { socket, service, counted })).map_err(into_io)
 }
 
 struct Datagrams<S> {
-    socket: UdpSocket,
-    local: SocketAddr,
+    socket: Addressed,
     service: Arc<S>,
     counted: Arc<Counted>,
 }
@@ -59,7 +59,7 @@ impl<S: Service> Source for Datagrams<S> {
         let mut buffers = turn.scratch::<Buffers>();
         let Buffers { call, reply } = &mut *buffers;
         while turn.left() > 0 {
-            let (count, address) = match self.socket.recv_from(call) {
+            let Received { count, from, to } = match self.socket.receive(call) {
                 Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Idle,
                 // Such as a port that an earlier reply did not find.
@@ -71,13 +71,13 @@ impl<S: Service> Source for Datagrams<S> {
             turn.charge(1);
             reply.clear();
             let call = call.get(..count).unwrap_or_default();
-            let peer = Peer { address, local: self.local, datagram: true };
+            let peer = Peer { address: from, local: to, datagram: true };
             let served = self.service.with_context(turn, peer, |context| {
                 self.service.programs().serve(context, call, Framing::Datagram, reply)
             });
             let mut sent = 0;
             if let Some(Ok(Served::Now)) = served {
-                sent = self.socket.send_to(reply, address).unwrap_or(0);
+                sent = self.socket.send(reply, to, from).unwrap_or(0);
             }
             self.counted.turn(u64::from(matches!(served, Some(Ok(_)))), count, sent);
         }

@@ -13,6 +13,7 @@
 //! and replies that were not taken.
 
 mod accepted;
+mod addressed;
 mod connection;
 mod datagrams;
 mod laden;
@@ -63,7 +64,7 @@ pub trait Service: Send + Sync + 'static {
 pub struct Peer {
     /// Its address and port.
     pub address: SocketAddr,
-    /// Ours, at which it has reached us; for datagrams that of the socket, which may be "all".
+    /// Ours, at which it has reached us.
     pub local: SocketAddr,
     /// Whether it came by a datagram.
     pub datagram: bool,
