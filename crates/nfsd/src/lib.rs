@@ -67,6 +67,7 @@ pub mod beneath;
 pub mod cache;
 pub mod export;
 mod files;
+mod flushing;
 pub mod handle;
 pub mod identity;
 pub mod mount;

@@ -10,13 +10,11 @@
 )]
 
 use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The stripes of one export.
 #[derive(Debug)]
 pub(crate) struct Stripes {
     changes: [Changes; CHANGES],
-    flushes: [RwLock<()>; FLUSHES],
 }
 
 /// Changes of the objects of a stripe: that were begun, and that have ended. Both wrap.
@@ -73,18 +71,6 @@ impl Stripes {
         std::ptr::eq(self.changes(one), self.changes(other))
     }
 
-    /// For an operation that may flush the file and so take note of an earlier failure in place of
-    /// a commit: until the write verifier is changed.
-    pub(crate) fn may_flush(&self, inode: u64) -> RwLockReadGuard<'_, ()> {
-        of(&self.flushes, inode).read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For a commit: nobody else has seen a failure to flush the file and not yet changed the write
-    /// verifier.
-    pub(crate) fn commit(&self, inode: u64) -> RwLockWriteGuard<'_, ()> {
-        of(&self.flushes, inode).write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn changes(&self, inode: u64) -> &Changes {
         of(&self.changes, inode)
     }
@@ -92,10 +78,7 @@ impl Stripes {
 
 impl Default for Stripes {
     fn default() -> Self {
-        Self {
-            changes: std::array::from_fn(|_| Changes::default()),
-            flushes: std::array::from_fn(|_| RwLock::default()),
-        }
+        Self { changes: std::array::from_fn(|_| Changes::default()) }
     }
 }
 
@@ -124,8 +107,6 @@ pub(crate) fn of<T, const COUNT: usize>(stripes: &[T; COUNT], inode: u64) -> &T 
 /// 1 KiB per export: a file that is being written has what is known of each 128th beside it
 /// forgotten.
 const CHANGES: usize = 128;
-/// A few hundred bytes.
-const FLUSHES: usize = 32;
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {

@@ -16,6 +16,7 @@ pub use path::{ExportPath, PATH_MAX, PathError};
 pub use table::{ExportTable, TableError};
 
 use crate::beneath::{Mounts, Root, RootError};
+use crate::flushing::Flushing;
 use crate::handle::{FileHandle, HandleKey, NodeId};
 use crate::identity::Squash;
 use crate::store::{self, ChooseError, DatabaseError, PathDatabase, Unsuitable};
@@ -164,6 +165,7 @@ pub struct Export {
     volume: Volume,
     why_paths: Option<Unsuitable>,
     stripes: Stripes,
+    flushing: Flushing,
     /// Last: see there.
     closing: Closing,
 }
@@ -202,6 +204,7 @@ impl Export {
             volume: Volume::new(root, chosen.store, allowed),
             why_paths: chosen.why_paths,
             stripes: Stripes::default(),
+            flushing: Flushing::default(),
             options,
             closing: Closing::new(),
         })
@@ -255,6 +258,11 @@ impl Export {
 
     pub(crate) fn stripes(&self) -> &Stripes {
         &self.stripes
+    }
+
+    /// Who flushes which of its files.
+    pub(crate) fn flushing(&self) -> &Flushing {
+        &self.flushing
     }
 }
 

@@ -86,7 +86,7 @@ impl Request<'_> {
         let noting = self.attended.noting(Procedure::Write.name(), self.export);
         let later = noting.write(&self.handle, file, || write(Stability::Unstable));
         later.unwrap_or_else(|| {
-            let _flushes = self.export.stripes().may_flush(file.inode());
+            let _flushes = self.export.flushing().may_flush(file.inode());
             write(stability).inspect_err(|status| {
                 if matches!(status, Status::Io | Status::NoSpc | Status::DQuot) {
                     file.write_failed(self.files());
@@ -100,7 +100,7 @@ impl Request<'_> {
         let file = self.file(Access::Write).detail(|| self.unchanged())?;
         let around = AroundFile::begin(self, &file)?;
         // While somebody else may have seen a failure in our place, the verifier is not known.
-        let alone = || self.export.stripes().commit(file.inode());
+        let alone = || self.export.flushing().commit(file.inode());
         let verifier = self.files().commit(&file, alone).detail(|| around.wcc())?;
         out.put(&Outcome::<_, ()>::Ok(CommitOk { file_wcc: around.wcc(), verifier }));
         Ok(())

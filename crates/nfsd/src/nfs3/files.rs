@@ -35,7 +35,7 @@ impl Request<'_> {
         let around = self.begin()?;
         let change = (&args.new_attributes).into();
         let set = {
-            let _flushes = self.export.stripes().may_flush(around.node.inode());
+            let _flushes = self.export.flushing().may_flush(around.node.inode());
             let guard = args.guard.map(Into::into);
             let caller = self.caller.claiming(self.claimed);
             self.volume().set_attributes(&caller, &around.node, &change, guard)

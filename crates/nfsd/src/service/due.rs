@@ -96,11 +96,11 @@ impl Due {
 impl What {
     /// Flushes it. A failure has changed the write verifier.
     pub(super) fn flush(&self, export: &Export, files: Files<'_>) -> Result<()> {
-        let stripes = export.stripes();
+        let flushing = export.flushing();
         match self {
-            Self::Written(file) => file.flush(|| stripes.commit(file.file().inode())),
+            Self::Written(file) => file.flush(|| flushing.commit(file.file().inode())),
             Self::Changed(changed) => {
-                let _flushes = stripes.may_flush(changed.inode());
+                let _flushes = flushing.may_flush(changed.inode());
                 export.volume().flush(changed).inspect_err(|_| files.change_write_verifier())
             }
         }

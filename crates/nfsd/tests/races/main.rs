@@ -8,6 +8,7 @@
 
 mod commit;
 mod disposal;
+mod flushing;
 mod glances;
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
