@@ -25,6 +25,8 @@ impl World {
         }
         // Root is squashed.
         fs::set_permissions(world.served(), PermissionsExt::from_mode(0o777)).unwrap();
+        // A server in this process has cleared the umask by now, or not.
+        fs::set_permissions(world.state(), PermissionsExt::from_mode(0o700)).unwrap();
         world
     }
 
