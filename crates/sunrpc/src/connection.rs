@@ -29,7 +29,8 @@ impl Default for Limits {
 ///
 /// *In:* [`space`](Self::space), [`received`](Self::received). *Serve:* [`serve`](Self::serve),
 /// until it says [`Step::Receive`]. *Out:* [`unsent`](Self::unsent), [`sent`](Self::sent), and
-/// [`payload_sent`](Self::payload_sent) where a payload comes from elsewhere. *At any time:*
+/// [`payload_sent`](Self::payload_sent) where a payload comes from elsewhere. *In a while:*
+/// [`serve_waiting`](Self::serve_waiting), where it [is waiting](Self::is_waiting). *At any time:*
 /// [`reply`](Self::reply), for a call that was put off; [`reclaim`](Self::reclaim) when idle, or
 /// [`Buffers`](crate::Buffers) around every turn.
 ///
@@ -64,6 +65,8 @@ pub struct Connection {
     /// How much of `outgoing` was sent.
     pub(crate) sent: usize,
     payload: Option<u32>,
+    /// Calls that are being served elsewhere: the first came before.
+    waiting: Vec<Box<[u8]>>,
     served: u64,
     limits: Limits,
 }
@@ -97,8 +100,8 @@ pub enum Broken {
     /// A record is no call.
     #[error("a record is no call: {0}")]
     Message(#[from] holm_xdr::Error),
-    /// A call gets no reply, such as one that is being served for another connection. On this one the
-    /// peer would wait for ever; on its next it is answered.
+    /// A call gets no reply, or too many calls wait for one that is being made elsewhere. On this
+    /// connection the peer would wait for ever.
     #[error("a call gets no reply here")]
     Unanswered,
 }
@@ -111,6 +114,7 @@ impl Connection {
             outgoing: Encoder::new(),
             sent: 0,
             payload: None,
+            waiting: Vec::new(),
             served: 0,
             limits,
         }
@@ -149,11 +153,44 @@ impl Connection {
             self.served += 1;
             match served {
                 Served::Payload(len) => self.payload = Some(len),
+                Served::Elsewhere => wait(&mut self.waiting, &record)?,
                 Served::Never => return Err(Broken::Unanswered),
                 Served::Now | Served::Later => {}
             }
         }
         Ok(self.must_send().unwrap_or(Step::Again))
+    }
+
+    /// Whether calls wait that are being served [elsewhere](Answer::Elsewhere).
+    pub const fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Serves the calls once more that wait because they were being served elsewhere. What is still
+    /// being served goes on waiting.
+    ///
+    /// # Errors
+    /// As from [`serve`](Self::serve).
+    pub fn serve_waiting<C: ?Sized>(
+        &mut self,
+        programs: &Programs<C>,
+        context: &mut C,
+    ) -> Result<Step, Broken> {
+        self.forget_sent();
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        while self.must_send().is_none()
+            && let Some(call) = waiting.next()
+        {
+            let served = programs.serve(context, &call, Framing::Stream, &mut self.outgoing)?;
+            match served {
+                Served::Payload(len) => self.payload = Some(len),
+                Served::Elsewhere => self.waiting.push(call),
+                Served::Never => return Err(Broken::Unanswered),
+                Served::Now | Served::Later => {}
+            }
+        }
+        self.waiting.extend(waiting);
+        Ok(self.must_send().unwrap_or(Step::Receive))
     }
 
     /// Replies to a call that a program [put off](Answer::Later): success with what `results`
@@ -201,14 +238,18 @@ impl Connection {
         self.incoming.is_ready()
     }
 
-    /// Whether nothing waits here: no byte of a call, and none of a reply.
+    /// Whether nothing waits here: no call, no byte of one, and none of a reply.
     pub const fn is_idle(&self) -> bool {
-        self.incoming.is_idle() && self.outgoing.is_empty() && self.payload.is_none()
+        self.incoming.is_idle()
+            && self.outgoing.is_empty()
+            && self.payload.is_none()
+            && !self.is_waiting()
     }
 
-    /// Bytes of memory that it has, for what has arrived and for what is unsent.
-    pub const fn memory(&self) -> usize {
-        self.incoming.capacity() + self.outgoing.capacity()
+    /// Bytes of memory that it has, for what has arrived, what waits and what is unsent.
+    pub fn memory(&self) -> usize {
+        let waiting: usize = self.waiting.iter().map(|call| call.len()).sum();
+        self.incoming.capacity() + self.outgoing.capacity() + waiting
     }
 
     /// How many calls it has served.
@@ -243,6 +284,24 @@ impl Connection {
         }
     }
 }
+
+/// Has a call wait, unless it does already. The first are the oldest.
+fn wait(waiting: &mut Vec<Box<[u8]>>, call: &[u8]) -> Result<(), Broken> {
+    if waiting.iter().any(|other| **other == *call) {
+        return Ok(());
+    }
+    if waiting.len() >= WAITING_MAX || call.len() > WAITING_LEN_MAX {
+        return Err(Broken::Unanswered);
+    }
+    waiting.push(call.into());
+    Ok(())
+}
+
+/// So many calls may wait that are being served elsewhere,
+const WAITING_MAX: usize = 32;
+/// each of so many bytes. Longer than any that must not be done twice: two names and a credential, or
+/// a name and where a symbolic link leads.
+const WAITING_LEN_MAX: usize = 8 << 10;
 
 /// The last reply is not complete: its payload has to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

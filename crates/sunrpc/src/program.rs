@@ -44,8 +44,12 @@ pub enum Answer {
     Payload(u32),
     /// The reply is given later, with [`reply`]. What is written is taken back.
     Later,
-    /// There is no reply, such as to a retransmission of a call that is being served. What is
-    /// written is taken back. A stream ends then, or the peer would wait for ever.
+    /// It is being served already, for another connection: it was sent again. What is written is taken
+    /// back. Over a stream the call is [kept](crate::Connection::serve_waiting), to be served again in a
+    /// while; a datagram is dropped.
+    Elsewhere,
+    /// There is no reply, and never will be. What is written is taken back. A stream ends then, or the
+    /// peer would wait for ever.
     Never,
 }
 
@@ -69,6 +73,8 @@ pub enum Served {
     Payload(u32),
     /// Nothing is written; the program replies later.
     Later,
+    /// Nothing is written; the message is to be served again in a while.
+    Elsewhere,
     /// Nothing is written, and nothing will be.
     Never,
 }
@@ -188,13 +194,14 @@ pub fn reply(
         Ok(Answer::Now) => Served::Now,
         Ok(Answer::Payload(len)) => Served::Payload(len),
         Ok(Answer::Later) => Served::Later,
+        Ok(Answer::Elsewhere) => Served::Elsewhere,
         Ok(Answer::Never) => Served::Never,
         Err(refusal) => return refuse(out, start, framing, xid, refusal),
     };
     let elsewhere = match served {
         Served::Now => 0,
         Served::Payload(len) => len,
-        Served::Later | Served::Never => {
+        Served::Later | Served::Elsewhere | Served::Never => {
             out.truncate(start);
             return served;
         }

@@ -16,7 +16,7 @@ use std::thread;
 const PROGRAM: u32 = 0x2000_0007;
 
 /// 0: nothing. 1: the opaque that it is called with. 2: a payload of that length. 3: later.
-/// 4: user and groups. 5: never.
+/// 4: user and groups. 5: never. 6: nothing, or elsewhere where that was said.
 struct Echo;
 
 impl Program<Vec<u32>> for Echo {
@@ -60,6 +60,8 @@ impl Program<Vec<u32>> for Echo {
                 Ok(Answer::Now)
             }
             5 => Ok(Answer::Never),
+            6 if later.contains(&call.xid) => Ok(Answer::Elsewhere),
+            6 => Ok(Answer::Now),
             _ => Err(Refusal::ProcedureUnavailable),
         }
     }
@@ -210,6 +212,44 @@ fn a_call_without_a_reply_ends_the_connection_after_the_replies_before_it() {
     assert_eq!(connection.serve(&programs(), &mut later, 10), Err(Broken::Unanswered));
     assert_eq!(connection.unsent().len(), 28, "the call before it was served");
     assert_eq!(connection.unsent()[4..8], [0, 0, 0, 1]);
+}
+
+/// Those beside it are answered, and it is when it can be.
+#[test]
+fn a_call_that_is_served_elsewhere_waits_and_keeps_nobody() {
+    let mut elsewhere = vec![2];
+    let mut connection = Connection::new(Limits::default());
+    receive(&mut connection, &calls(&[(1, 0, &[]), (2, 6, b"same"), (3, 0, &[])]));
+    // And once more.
+    receive(&mut connection, &calls(&[(2, 6, b"same")]));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
+    let xids = |unsent: &[u8]| unsent.chunks(28).map(|reply| reply[7]).collect::<Vec<_>>();
+    assert_eq!(xids(connection.unsent()), [1, 3]);
+    connection.sent(2 * 28);
+    assert_eq!(connection.serve_waiting(&programs(), &mut elsewhere), Ok(Step::Receive));
+    assert_eq!((connection.unsent(), connection.is_waiting()), (&[][..], true));
+    assert!(!connection.is_idle());
+    elsewhere.clear();
+    assert_eq!(connection.serve_waiting(&programs(), &mut elsewhere), Ok(Step::Receive));
+    assert_eq!(xids(connection.unsent()), [2]);
+    assert!(!connection.is_waiting());
+}
+
+#[test]
+fn calls_that_wait_are_few_and_short() {
+    let mut elsewhere: Vec<u32> = (0..1000).collect();
+    let mut connection = Connection::new(Limits::default());
+    for xid in 0..32 {
+        receive(&mut connection, &calls(&[(xid, 6, &[7; 2000])]));
+        assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
+    }
+    receive(&mut connection, &calls(&[(32, 6, &[])]));
+    let served = connection.serve(&programs(), &mut elsewhere, 10);
+    assert_eq!(served, Err(Broken::Unanswered));
+    let mut connection = Connection::new(Limits::default());
+    receive(&mut connection, &calls(&[(1, 6, &[7; 9000])]));
+    let served = connection.serve(&programs(), &mut elsewhere, 10);
+    assert_eq!(served, Err(Broken::Unanswered));
 }
 
 fn serve(listener: &TcpListener) {

@@ -2,7 +2,7 @@
 
 use holm_lifetime::Deadline;
 use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
-use holm_pool::{Config, NsPool, Pool, PoolSubsystem, Turn};
+use holm_pool::{Bracket, Config, NsPool, Pool, PoolSubsystem, Turn};
 use holm_sunrpc::server::{
     Counted, Counters, ListenerHandle, Peer, ServerLimits, Service, listen, listen_datagrams,
 };
@@ -11,8 +11,8 @@ use holm_xdr::Encoder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const ECHO: u32 = 1;
 const BYTES: u32 = 2;
 /// Answers, and then nothing may be answered.
 const TAKE_BACK: u32 = 3;
+/// Answers what it was given, when it is let; meanwhile it is being served.
+const ONCE: u32 = 4;
 
 #[test]
 fn calls_of_many_connections_are_answered_in_their_order() {
@@ -263,6 +265,34 @@ fn whoever_does_not_get_on_makes_room_while_the_memory_is_used_up() {
     server.end();
 }
 
+/// It is answered when the first has ended, and nothing else on its connection waits for that.
+#[test]
+fn call_that_is_sent_again_while_it_is_served_is_answered_too() {
+    let server = Server::start(ServerLimits::default());
+    let once = &server.service.once;
+    let mut first = server.connect();
+    first.write_all(&framed(&call(1, ONCE, 1))).unwrap();
+    let mut state = once.0.lock().unwrap();
+    while *state == Once::New {
+        state = once.1.wait(state).unwrap();
+    }
+    drop(state);
+    let mut again = server.connect();
+    for n in 2..5 {
+        let calls = [framed(&call(1, ONCE, 1)), framed(&echo(n))].concat();
+        again.write_all(&calls).unwrap();
+        assert_eq!(reply(&mut again), echoed(n));
+    }
+    *once.0.lock().unwrap() = Once::Let;
+    once.1.notify_all();
+    assert_eq!(reply(&mut first), echoed(1));
+    assert_eq!(reply(&mut again), echoed(1));
+    again.write_all(&framed(&echo(5))).unwrap();
+    assert_eq!(reply(&mut again), echoed(5), "it is answered once");
+    let counters = server.end();
+    assert_eq!((counters.accepted, counters.broken), (2, 0));
+}
+
 #[test]
 fn namespace_goes_under_load_and_its_neighbour_does_not_notice() {
     let server = Server::start(ServerLimits::default());
@@ -459,17 +489,31 @@ impl Server {
 struct TestService {
     programs: Programs<TestContext>,
     admits: AtomicBool,
+    once: Arc<(Mutex<Once>, Condvar)>,
+}
+
+/// How far a call is that is not to be done twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Once {
+    New,
+    InProgress,
+    Let,
+    Done,
 }
 
 struct TestContext {
     /// Whether the namespace is there while calls are served.
     alive: Arc<AtomicBool>,
     taken_back: bool,
+    bracket: Bracket,
+    once: Arc<(Mutex<Once>, Condvar)>,
 }
 
 impl TestService {
     fn new() -> Self {
-        Self { programs: Programs::new().with(TestProgram), admits: AtomicBool::new(true) }
+        let programs = Programs::new().with(TestProgram);
+        let once = Arc::new((Mutex::new(Once::New), Condvar::new()));
+        Self { programs, admits: AtomicBool::new(true), once }
     }
 }
 
@@ -493,7 +537,12 @@ impl Service for TestService {
     ) -> Option<R> {
         assert!(peer.address.ip().is_loopback());
         let alive = turn.contents().get::<Alive>().unwrap().clone();
-        let mut context = TestContext { alive, taken_back: false };
+        let mut context = TestContext {
+            alive,
+            taken_back: false,
+            once: self.once.clone(),
+            bracket: turn.bracket(),
+        };
         let result = serve(&mut context);
         (!context.taken_back).then_some(result)
     }
@@ -521,6 +570,25 @@ impl Program<TestContext> for TestProgram {
         match call.procedure {
             ECHO => results.u32(number),
             BYTES => results.space(number as usize).fill(call.xid as u8),
+            ONCE => {
+                let (state, changed) = &*context.once;
+                let mut state = state.lock().unwrap();
+                match *state {
+                    Once::New => {
+                        *state = Once::InProgress;
+                        changed.notify_all();
+                        context.bracket.may_block(|| {
+                            while *state != Once::Let {
+                                state = changed.wait(state).unwrap();
+                            }
+                            *state = Once::Done;
+                        });
+                    }
+                    Once::InProgress | Once::Let => return Ok(Answer::Elsewhere),
+                    Once::Done => {}
+                }
+                results.u32(number);
+            }
             TAKE_BACK => {
                 context.taken_back = true;
                 results.u32(number);

@@ -28,7 +28,7 @@ impl Remembered {
         let ticket = match cache.begin(key, Instant::now()) {
             Seen::New(ticket) => Some(ticket),
             Seen::Full => None,
-            Seen::InProgress => return Err(Answer::Never),
+            Seen::InProgress => return Err(Answer::Elsewhere),
             Seen::Done(known) => {
                 results.raw(known);
                 return Err(Answer::Now);

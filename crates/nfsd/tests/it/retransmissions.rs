@@ -6,6 +6,7 @@ use holm_nfs_proto::nfs3::{self, Call, CreateHow, Error, StableHow};
 use holm_nfsd::cache::{Clock, Object, Watcher, Within};
 use holm_nfsd::export::ExportTable;
 use holm_nfsd::service::{Context, Inline};
+use holm_sunrpc::Step;
 use holm_xdr::Encoder;
 use std::fs;
 use std::path::PathBuf;
@@ -81,6 +82,28 @@ fn a_retransmission_is_answered_and_not_done_again() {
         // Another client with the same transaction means it.
         send(&client.from("127.0.0.2:700"), xid, &remove);
         assert!(!scratch.path().join("again").exists());
+    });
+}
+
+/// It waits for the first, and says the same.
+#[test]
+fn a_retransmission_of_a_call_in_progress_is_answered_later() {
+    with_client(|client, root, _| {
+        let create = || {
+            let how = CreateHow::Guarded(mode(0o644));
+            Call::Create(nfs3::CreateArgs { place: place(root, b"made"), how })
+        };
+        let xid = client.xid();
+        // Until what they have changed is on the disk, both are in progress.
+        let twice = [(xid, create()), (xid, create())];
+        let mut connection = client.serve_together(&twice, 3, Step::Receive, || {}).unwrap();
+        let first = connection.unsent().to_vec();
+        assert_eq!(first[28..32], [0; 4], "it succeeded");
+        assert!(connection.is_waiting());
+        connection.sent(first.len());
+        client.serve_waiting(&mut connection);
+        assert_eq!(connection.unsent(), first);
+        assert!(!connection.is_waiting());
     });
 }
 

@@ -268,6 +268,16 @@ impl Client {
         Some(connection)
     }
 
+    /// Serves once more what waits on a connection.
+    pub fn serve_waiting(&self, connection: &mut Connection) {
+        let within = Within::enter(&self.thread.tenant.as_ref().unwrap().ns).unwrap();
+        let mut context = self.thread.context.borrow_mut();
+        let attended = context.attend_within(within, &self.service, self.peer, |context| {
+            connection.serve_waiting(&self.thread.programs, context)
+        });
+        assert_eq!(attended.unwrap(), Ok(Step::Receive));
+    }
+
     fn frame(&self, out: &mut Encoder, xid: u32, procedure: (u32, u32, u32), arguments: &[u8]) {
         let frame = Frame::begin(out);
         encode_call(out, xid, procedure, &credential(self.user));

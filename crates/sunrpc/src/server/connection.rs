@@ -70,7 +70,9 @@ impl<T: Transport, S: Service> Served<T, S> {
         }
         let mut buffers = turn.scratch::<Buffers>();
         buffers.lend(connection);
-        let next = self.serve_and_receive(turn, connection, done);
+        let next =
+            if connection.is_waiting() { self.serve_waiting(turn, connection, done) } else { None };
+        let next = next.unwrap_or_else(|| self.serve_and_receive(turn, connection, done));
         buffers.take_back(connection);
         let address = self.transport.peer().ip();
         *load = match load.take() {
@@ -84,6 +86,30 @@ impl<T: Transport, S: Service> Served<T, S> {
     fn memory_is_used_up(&self) -> bool {
         let laden = &self.place.counted().laden;
         laden.is_full(self.transport.peer().ip(), self.limits.laden())
+    }
+
+    /// Serves the calls that wait, and says how to go on if not as usual.
+    fn serve_waiting(
+        &self,
+        turn: &Turn<'_>,
+        connection: &mut Connection,
+        done: &mut Done,
+    ) -> Option<Next> {
+        let step = self.service.with_context(turn, self.peer(), |context| {
+            connection.serve_waiting(self.service.programs(), context)
+        });
+        turn.charge(1);
+        let Some(Ok(step)) = step else { return Some(Next::Done) };
+        match (self.send(connection, done), step) {
+            (Sent::Ended, _) | (_, Step::Payload { .. }) => Some(Next::Done),
+            (Sent::Full, _) => Some(Next::Idle),
+            (Sent::All, _) => None,
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        let (address, local) = (self.transport.peer(), self.transport.local());
+        Peer { address, local, datagram: false }
     }
 
     fn serve_and_receive(
@@ -143,9 +169,7 @@ impl<T: Transport, S: Service> Served<T, S> {
         done: &mut Done,
     ) -> Option<Result<Step, Broken>> {
         let before = connection.served();
-        let (address, local) = (self.transport.peer(), self.transport.local());
-        let peer = Peer { address, local, datagram: false };
-        let step = self.service.with_context(turn, peer, |context| {
+        let step = self.service.with_context(turn, self.peer(), |context| {
             connection.serve(self.service.programs(), context, turn.left() as usize)
         });
         let calls = connection.served() - before;
@@ -183,7 +207,7 @@ impl<T: Transport, S: Service> Served<T, S> {
             _ => *state.served.insert(now),
         };
         let without = now.saturating_duration_since(served);
-        let laden = state.load.is_some();
+        let (laden, waiting) = (state.load.is_some(), state.connection.is_waiting());
         let stalled = laden && without >= self.limits.stalled && self.memory_is_used_up();
         if stalled || without >= self.limits.idle {
             self.place.counted().idle.fetch_add(1, Ordering::Relaxed);
@@ -193,6 +217,7 @@ impl<T: Transport, S: Service> Served<T, S> {
             served.checked_add(self.limits.idle),
             laden.then(|| now.checked_add(self.limits.stalled)).flatten(),
             done.waits.then(|| now.checked_add(SHORTAGE)).flatten(),
+            waiting.then(|| now.checked_add(ELSEWHERE)).flatten(),
         ];
         let wakes = wakes.into_iter().flatten().min();
         // One that is due before is not put off: it is asked then.
@@ -260,5 +285,7 @@ struct Done {
 const LITTLE: usize = 16 << 10;
 /// After this long it is tried again where memory was used up.
 const SHORTAGE: Duration = Duration::from_millis(10);
+/// After this long it is tried again where a call is being served elsewhere.
+const ELSEWHERE: Duration = Duration::from_millis(50);
 /// So many bytes count as another request.
 const BYTES_PER_REQUEST: usize = 32 << 10;
