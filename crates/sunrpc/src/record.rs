@@ -123,6 +123,23 @@ impl Receiver {
         missing <= arrived
     }
 
+    /// Bytes that are missing of the fragment that has begun, or of the next one's mark; 0 where
+    /// [`next_record`](Self::next_record) would do anything.
+    pub fn missing(&self) -> usize {
+        if self.is_ready() {
+            return 0;
+        }
+        let arrived = self.end - self.next;
+        let left = match self.state {
+            State::Fragment { left, .. } => left,
+            State::Mark | State::Failed(_) => {
+                let mark = self.bytes.get(self.next..self.end).and_then(<[u8]>::first_chunk);
+                mark.map_or(MARK, |mark| MARK + parse_mark(*mark).1)
+            }
+        };
+        left.saturating_sub(arrived)
+    }
+
     /// Bytes of memory that it may have at most.
     pub const fn largest(&self) -> usize {
         self.max_record.saturating_add(FIRST)

@@ -218,3 +218,26 @@ proptest! {
         }
     }
 }
+
+/// As many as that make it ready, wherever it is cut.
+#[test]
+fn what_is_missing_makes_a_fragment_whole() {
+    let stream = [&[0, 0, 0, 3, 1, 2, 3][..], &[0x80, 0, 0, 2, 4, 5], &[0x80, 0, 0, 0]].concat();
+    let mut receiver = Receiver::new(100);
+    let (mut sent, mut records) = (0, Vec::new());
+    while sent < stream.len() {
+        let missing = receiver.missing();
+        assert!((1..=4).contains(&missing), "{missing} after {sent}");
+        let piece = &stream[sent..sent + missing];
+        receiver.space()[..missing].copy_from_slice(piece);
+        receiver.received(missing);
+        sent += missing;
+        if receiver.is_ready() {
+            assert_eq!(receiver.missing(), 0);
+        }
+        while let Some(record) = receiver.next_record().unwrap() {
+            records.push(record.to_vec());
+        }
+    }
+    assert_eq!(records, [&[1, 2, 3, 4, 5][..], &[]]);
+}

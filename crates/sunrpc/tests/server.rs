@@ -9,7 +9,7 @@ use holm_sunrpc::server::{
 use holm_sunrpc::{Answer, Call, Limits, Program, Programs, Refusal};
 use holm_xdr::Encoder;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -238,6 +238,41 @@ fn others_wait_while_the_memory_for_unfinished_calls_is_used_up() {
     }
     assert_eq!(reply(&mut other), echoed(3));
     assert_eq!(server.end().calls, 3);
+}
+
+/// However much the others send, and without a pause.
+#[test]
+fn who_waits_for_memory_has_a_turn() {
+    let stalled = Duration::MAX;
+    let server = Server::start(ServerLimits { memory: 0, stalled, ..ServerLimits::default() });
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy: Vec<_> = (0..4)
+        .flat_map(|n| {
+            let (mut sending, stop) = (server.connect(), stop.clone());
+            let mut receiving = sending.try_clone().unwrap();
+            let sends = thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    sending.write_all(&long(n)).unwrap();
+                }
+                sending.shutdown(Shutdown::Write).unwrap();
+            });
+            let receives = thread::spawn(move || {
+                std::io::copy(&mut receiving, &mut std::io::sink()).unwrap();
+            });
+            [sends, receives]
+        })
+        .collect();
+    server.wait_until(|counters| counters.calls > 16);
+    let mut other = server.connect();
+    for n in 0..5 {
+        other.write_all(&framed(&echo(n))).unwrap();
+        assert_eq!(reply(&mut other), echoed(n));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for thread in busy {
+        thread.join().unwrap();
+    }
+    assert_eq!(server.end().idle, 0);
 }
 
 /// Neither the rest of a call nor a hand for a reply comes from these.

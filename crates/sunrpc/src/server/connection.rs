@@ -64,15 +64,21 @@ impl<T: Transport, S: Service> Served<T, S> {
             Sent::Full => return Next::Idle,
             Sent::Ended => return Next::Done,
         }
-        if load.is_none() && self.memory_is_used_up() {
-            done.waits = true;
-            return Next::Idle;
-        }
         let mut buffers = turn.scratch::<Buffers>();
-        buffers.lend(connection);
-        let next =
-            if connection.is_waiting() { self.serve_waiting(turn, connection, done) } else { None };
-        let next = next.unwrap_or_else(|| self.serve_and_receive(turn, connection, done));
+        // Who keeps much goes on, to come to an end of it; then it is one of those who wait.
+        done.short = self.memory_is_used_up();
+        let next = if done.short && connection.incoming().buffered() <= LITTLE {
+            done.waits = true;
+            Next::Idle
+        } else {
+            buffers.lend(connection);
+            let next = if connection.is_waiting() {
+                self.serve_waiting(turn, connection, done)
+            } else {
+                None
+            };
+            next.unwrap_or_else(|| self.serve_and_receive(turn, connection, done))
+        };
         buffers.take_back(connection);
         let address = self.transport.peer().ip();
         *load = match load.take() {
@@ -145,8 +151,15 @@ impl<T: Transport, S: Service> Served<T, S> {
             if all_received {
                 return Next::Idle;
             }
+            // Of what makes a call whole.
+            let missing = if done.short { connection.incoming().missing() } else { usize::MAX };
+            if done.short && connection.incoming().is_idle() {
+                done.waits = true;
+                return Next::Idle;
+            }
             let space = connection.space();
-            let room = space.len();
+            let room = space.len().min(missing);
+            let space = space.get_mut(..room).unwrap_or_default();
             match self.transport.receive(space) {
                 Ok(0) => return Next::Done,
                 Ok(count) => {
@@ -277,7 +290,9 @@ struct Done {
     /// Of which this much was charged.
     charged: usize,
     sent: usize,
-    /// Nothing, because memory is used up.
+    /// Memory is used up: no more is received than makes a call whole.
+    short: bool,
+    /// It waits for memory.
     waits: bool,
 }
 

@@ -4,7 +4,8 @@
 //! has not arrived whole, and of replies that the peer has not taken. One that keeps more than a
 //! little is *laden*. There are only so many of them at a time, and half as many of one address. Until
 //! one of them has got rid of its load, nothing is received from those that are not laden: their calls
-//! wait in the kernel and at the client. A laden one that does not get on meanwhile is closed.
+//! wait in the kernel and at the client. From a laden one no more is received meanwhile than makes its
+//! call whole, so that all have their turn; and if it does not get on it is closed.
 
 use super::Counted;
 use holm_lifetime::sync::atomic::{AtomicUsize, Ordering};
