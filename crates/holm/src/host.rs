@@ -122,6 +122,7 @@ fn is_about_listeners(what: &Happened) -> bool {
             | Happened::Draining
             | Happened::ListenerAdded { .. }
             | Happened::ListenerRemoved { .. }
+            | Happened::ListenerChanged { .. }
             | Happened::Missed { .. }
     )
 }

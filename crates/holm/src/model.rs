@@ -365,6 +365,17 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
+    /// A namespace listens at a place with other options; its connections stay.
+    ListenerChanged {
+        /// Where.
+        #[schema(value_type = String)]
+        addr: SocketAddr,
+        /// In which kernel network namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        netns: Option<NetnsRef>,
+        /// Whether MOUNT and the port mapper are answered by UDP as well.
+        udp: bool,
+    },
     /// The limits of a namespace are others.
     LimitsChanged,
     /// A call takes longer than it should.

@@ -217,11 +217,14 @@ impl Addresses {
         taken.insert(addr.ip().to_canonical(), owner.to_owned());
     }
 
-    /// Nobody listens there any more.
-    pub fn remove(&mut self, addr: SocketAddr, netns: Option<&NetnsRef>) {
+    /// `owner` does not listen there any more; somebody else may by now.
+    pub fn remove(&mut self, addr: SocketAddr, netns: Option<&NetnsRef>, owner: &str) {
         let port = (netns.cloned(), addr.port());
+        let ip = addr.ip().to_canonical();
         if let Some(taken) = self.0.get_mut(&port) {
-            taken.remove(&addr.ip().to_canonical());
+            if taken.get(&ip).is_some_and(|by| by == owner) {
+                taken.remove(&ip);
+            }
             if taken.is_empty() {
                 self.0.remove(&port);
             }
@@ -365,7 +368,9 @@ mod tests {
             addresses.add(one, None, "blue");
             let found = addresses.overlapping(other, None);
             assert_eq!(found.is_some(), expected, "{other} beside {one}");
-            addresses.remove(one, None);
+            addresses.remove(one, None, "green");
+            assert_eq!(addresses.overlapping(other, None).is_some(), expected);
+            addresses.remove(one, None, "blue");
             assert_eq!(addresses.overlapping(other, None), None);
         }
     }

@@ -47,6 +47,10 @@ impl fmt::Display for Line<'_> {
                 write!(f, "listens at {} no more", Place(addr, netns.as_ref()))?;
                 why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
+            Happened::ListenerChanged { addr, netns, udp } => {
+                let how = if *udp { "by UDP as well" } else { "by UDP no more" };
+                write!(f, "answers at {} {how}", Place(addr, netns.as_ref()))
+            }
             Happened::LimitsChanged => f.write_str("has other limits"),
             Happened::Stuck { why } => write!(f, "stuck: {why}"),
             Happened::Failed { why } => write!(f, "failed: {why}"),

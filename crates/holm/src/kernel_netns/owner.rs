@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,16 @@ impl Found {
 }
 
 impl Owner {
+    /// The same with a descriptor of its own.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(match &self.0 {
+            Kind::Process { pid, process } => {
+                Kind::Process { pid: *pid, process: process.try_clone()? }
+            }
+            Kind::Path { path, inode } => Kind::Path { path: path.clone(), inode: *inode },
+        }))
+    }
+
     /// Whether it has left by now, and how.
     pub fn left(&self) -> Option<Left> {
         match &self.0 {

@@ -119,6 +119,19 @@ impl Drop for Watcher {
     }
 }
 
+impl Watch {
+    /// The owner once more, for somebody else to watch.
+    ///
+    /// # Errors
+    ///
+    /// The system's, and that the owner has left.
+    pub fn owner(&self) -> io::Result<Owner> {
+        let owner = self.shared.lock().owners.get(&self.id).map(|entry| entry.owner.clone());
+        let left = || io::Error::new(io::ErrorKind::NotFound, "whose network it was has left");
+        owner.ok_or_else(left)?.try_clone()
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         let entry = self.shared.lock().take(self.shared.inotify.as_ref(), self.id);

@@ -1,7 +1,7 @@
 //! What was prepared takes its place.
 
 use super::change::{Alteration, Changed};
-use super::listeners::Listener;
+use super::listeners::{Datagrams, Listener, Retained};
 use super::prepare::{Altered, Coming, Prepared, served};
 use super::tenants::{KnownExport, Tenant, Tenants};
 use super::{Error, Server};
@@ -20,7 +20,7 @@ impl Server {
         let mut tenants = self.tenants();
         tenants.prune();
         is_as_it_was(&tenants, &prepared)?;
-        let Prepared { coming, altered, going } = prepared;
+        let Prepared { coming, altered, going, .. } = prepared;
 
         let mut started = Started::new(self);
         started.keep(&tenants, &coming, &going)?;
@@ -52,27 +52,37 @@ impl Server {
         let id = tenant.ns.id();
         let name = id.name.to_string();
         self.speaker.say(Some(id), Happened::Created);
+        let limits = tenant.limits.or(&self.limits).of_sockets();
         for listener in &tenant.listeners {
             tenants.addresses.add(listener.local, listener.spec.netns.as_ref(), &name);
+            listener.set_limits(limits);
         }
         tenants.live.insert(name, tenant);
     }
 
     fn alter(&self, tenants: &mut Tenants, altered: Ready, changed: &mut Changed) {
-        let Ready { change, exports, listeners, inside } = altered;
+        let Ready { change, exports, listeners, retained, inside } = altered;
         let Tenants { live, addresses, .. } = tenants;
         let Some(tenant) = live.get_mut(&change.name) else { return };
         let id = tenant.ns.id().clone();
         let say = |what| self.speaker.say(Some(&id), what);
 
         let goes = |it: &mut Listener| {
-            change.del_listen.iter().any(|del| it.is_at(del.addr, del.netns.as_ref()))
+            !retained.iter().any(|retained| it.is(&retained.open))
+                && change.del_listen.iter().any(|del| it.is_at(del.addr, del.netns.as_ref()))
         };
         for listener in tenant.listeners.extract_if(.., goes) {
-            addresses.remove(listener.local, listener.spec.netns.as_ref());
+            addresses.remove(listener.local, listener.spec.netns.as_ref(), &change.name);
             listener.close();
             let (addr, netns) = (listener.local, listener.spec.netns.clone());
             say(Happened::ListenerRemoved { addr, netns, why: None });
+        }
+        for Retained { open, spec, datagrams } in retained {
+            if let Some(listener) = tenant.listeners.iter_mut().find(|it| it.is(&open)) {
+                let (addr, netns, udp) = (listener.local, spec.netns.clone(), spec.udp);
+                listener.become_as(spec, datagrams);
+                say(Happened::ListenerChanged { addr, netns, udp });
+            }
         }
         for listener in listeners {
             addresses.add(listener.local, listener.spec.netns.as_ref(), &change.name);
@@ -101,20 +111,21 @@ impl Server {
             }
         }
         if let Some(limits) = change.limits {
-            let effective = limits.or(&self.limits);
-            let of_sockets = effective.of_sockets();
-            tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
-            limit_work(&inside, &effective);
+            limit_work(&inside, &limits.or(&self.limits));
             tenant.limits = limits;
             say(Happened::LimitsChanged);
         }
+        let of_sockets = tenant.limits.or(&self.limits).of_sockets();
+        tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
         tenant.version += 1;
     }
 
     fn remove(&self, tenants: &mut Tenants, name: &str, changed: &mut Changed) {
         let Some(tenant) = tenants.live.remove(name) else { return };
         for listener in &tenant.listeners {
-            tenants.addresses.remove(listener.local, listener.spec.netns.as_ref());
+            tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), name);
+            // At once: somebody else may listen there from now on.
+            listener.stop();
         }
         self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
         changed.removed.push(tenant.ns.clone());
@@ -139,6 +150,12 @@ fn is_as_it_was(tenants: &Tenants, prepared: &Prepared) -> Result<(), Error> {
             return Err(changed(name));
         }
     }
+    for (name, open) in &prepared.taken {
+        let listeners = tenants.live.get(name).map(|tenant| &tenant.listeners);
+        if !listeners.is_some_and(|listeners| listeners.iter().any(|it| it.is(open))) {
+            return Err(changed(name));
+        }
+    }
     let mut coming = prepared.coming.iter();
     match coming.find(|coming| tenants.live.contains_key(&coming.spec.name)) {
         Some(taken) => Err(Error::Exists(format!("namespace {} exists already", taken.spec.name))),
@@ -159,6 +176,7 @@ struct Ready {
     change: Alteration,
     exports: Option<(ExportTable, Vec<KnownExport>)>,
     listeners: Vec<Listener>,
+    retained: Vec<Retained<Datagrams>>,
     // Last: whoever is told that the namespace is gone finds nothing of it here.
     inside: Inside,
 }
@@ -206,34 +224,33 @@ impl<'s> Started<'s> {
             version: 0,
         });
         let Some(tenant) = self.created.last_mut() else { return Ok(()) };
-        let limits = tenant.limits.or(&self.server.limits);
-        limit_work(&inside, &limits);
-        let limits = limits.of_sockets();
+        limit_work(&inside, &tenant.limits.or(&self.server.limits));
         let addresses = sockets.iter().flat_map(|sockets| sockets.listening());
         service.set_listening(addresses.collect());
         for sockets in sockets {
             let programmes = &self.server.programmes;
             let owners = (tenant.ns.id(), &self.server.owners);
-            let listener =
-                Listener::start(sockets, pool(&inside)?, served, programmes, limits, owners)?;
+            let listener = Listener::start(sockets, pool(&inside)?, served, programmes, owners)?;
             tenant.listeners.push(listener);
         }
         Ok(())
     }
 
     fn alter(&mut self, altered: Altered, tenants: &Tenants) -> Result<(), Error> {
-        let Altered { change, exports, sockets, inside, .. } = altered;
+        let Altered { change, exports, sockets, retained, inside, .. } = altered;
         let tenant = tenants.live(&change.name)?;
         let owners = (tenant.ns.id(), &self.server.owners);
-        let limits = change.limits.as_ref().unwrap_or(&tenant.limits);
-        let limits = limits.or(&self.server.limits).of_sockets();
-        self.altered.push(Ready { change, exports, listeners: Vec::new(), inside });
+        let (listeners, ready) = (Vec::new(), Vec::new());
+        self.altered.push(Ready { change, exports, listeners, retained: ready, inside });
         let Some(ready) = self.altered.last_mut() else { return Ok(()) };
+        let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
+        let programmes = &self.server.programmes;
         for sockets in sockets {
-            let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
-            let programmes = &self.server.programmes;
-            let listener = Listener::start(sockets, pool, served, programmes, limits, owners)?;
+            let listener = Listener::start(sockets, pool, served, programmes, owners)?;
             ready.listeners.push(listener);
+        }
+        for retained in retained {
+            ready.retained.push(retained.start(pool, served, programmes)?);
         }
         Ok(())
     }
@@ -246,10 +263,14 @@ impl<'s> Started<'s> {
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
-        for listener in self.altered.iter().flat_map(|ready| &ready.listeners) {
+        let created = self.created.iter().flat_map(|tenant| &tenant.listeners);
+        for listener in created.chain(self.altered.iter().flat_map(|ready| &ready.listeners)) {
             listener.close();
         }
-        self.altered.clear();
+        for ready in self.altered.drain(..) {
+            let datagrams = ready.retained.into_iter().filter_map(|retained| retained.datagrams);
+            datagrams.for_each(Datagrams::close);
+        }
         let created: Vec<_> = self.created.drain(..).map(|tenant| tenant.ns).collect();
         // Nobody but clients that have just connected can be inside; what they hold goes with them.
         let _ = self.server.registry.remove(&created, Deadline::now());

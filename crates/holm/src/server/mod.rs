@@ -165,9 +165,10 @@ impl Server {
     /// The namespaces that are still held when `deadline` passes. Their threads go on.
     pub fn stop(&self, deadline: Deadline) -> Result<(), Vec<NamespaceView>> {
         let mut tenants = self.tenants();
-        for (_, tenant) in std::mem::take(&mut tenants.live) {
+        for (name, tenant) in std::mem::take(&mut tenants.live) {
             for listener in &tenant.listeners {
-                tenants.addresses.remove(listener.local, listener.spec.netns.as_ref());
+                tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), &name);
+                listener.stop();
             }
             self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
             tenants.draining.insert(tenant.ns.id().id, tenant);

@@ -55,7 +55,7 @@ impl Server {
         let Some(tenant) = tenant else { return };
         let gone: Vec<_> = tenant.listeners.extract_if(.., |it| it.is(open)).collect();
         for Listener { spec, local, .. } in &gone {
-            addresses.remove(*local, spec.netns.as_ref());
+            addresses.remove(*local, spec.netns.as_ref(), ns.name.as_str());
             tracing::warn!(ns = %ns, addr = %local, "not listening there any more: {left}");
             let (addr, netns, why) = (*local, spec.netns.clone(), Some(left.to_string()));
             self.speaker.say(Some(ns), Happened::ListenerRemoved { addr, netns, why });

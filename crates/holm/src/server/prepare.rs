@@ -1,9 +1,9 @@
 //! What a change needs, made beside what is served.
 
 use super::change::{Alteration, Change};
-use super::listeners::Sockets;
+use super::listeners::{Listener, Missing, Open, Retained, Sockets};
 use super::operations::Desk;
-use super::tenants::KnownExport;
+use super::tenants::{KnownExport, Tenant};
 use super::{Error, Server};
 use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
@@ -14,6 +14,7 @@ use holm_nfsd::export::{Export, ExportTable};
 use holm_nfsd::handle::HandleKey;
 use holm_nfsd::service::Service;
 use std::fmt::Display;
+use std::net::UdpSocket;
 use std::sync::Arc;
 
 /// Changes that need only take their place.
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) altered: Vec<Altered>,
     /// Name and number.
     pub(super) going: Vec<(String, u64)>,
+    /// Listeners that hand their sockets over or stay, each once: of whom, and which.
+    pub(super) taken: Vec<(String, Open)>,
 }
 
 /// A namespace to be.
@@ -42,6 +45,7 @@ pub(super) struct Altered {
     pub(super) version: u64,
     pub(super) exports: Option<(ExportTable, Vec<KnownExport>)>,
     pub(super) sockets: Vec<Sockets>,
+    pub(super) retained: Vec<Retained<UdpSocket>>,
     // After what it is the way to.
     pub(super) inside: Inside,
 }
@@ -51,11 +55,15 @@ impl Server {
     pub(super) fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Vec<Error>> {
         let (mut prepared, mut errors) = (Prepared::default(), Vec::new());
         let desk = self.operations.desk();
-        for change in changes {
+        let mut places = Places { changes: &changes, taken: Vec::new() };
+        for change in changes.iter().cloned() {
             let outcome = match change {
-                Change::Add(spec) => self.prepare_coming(spec).map(|it| prepared.coming.push(it)),
+                Change::Add(spec) => {
+                    self.prepare_coming(spec, &mut places).map(|it| prepared.coming.push(it))
+                }
                 Change::Alter(change) => {
-                    self.prepare_altered(change, &desk).map(|it| prepared.altered.push(it))
+                    let altered = self.prepare_altered(change, &desk, &mut places);
+                    altered.map(|it| prepared.altered.push(it))
                 }
                 Change::Remove(name) => {
                     let tenants = self.tenants();
@@ -65,10 +73,15 @@ impl Server {
             };
             errors.extend(outcome.err());
         }
+        prepared.taken = places.taken;
         if errors.is_empty() { Ok(prepared) } else { Err(errors) }
     }
 
-    fn prepare_coming(&self, spec: NamespaceSpec) -> Result<Coming, Error> {
+    fn prepare_coming(
+        &self,
+        spec: NamespaceSpec,
+        places: &mut Places<'_>,
+    ) -> Result<Coming, Error> {
         let name = &spec.name;
         check(format!("namespace {name}"), &spec)?;
         if let Some(tenant) = self.tenants().live.get(name) {
@@ -87,7 +100,8 @@ impl Server {
         let opened = opened.map_err(given_up)?;
         let known = spec.export.iter().zip(&opened);
         let exports = known.map(|(spec, export)| KnownExport::new(spec.clone(), export)).collect();
-        let sockets = self.bind(name, &spec.listen, &[]).map_err(given_up)?;
+        let sockets = spec.listen.iter().map(|listen| self.bind(name, listen, places));
+        let sockets = sockets.collect::<Result<_, _>>().map_err(given_up)?;
         let service = Service::new(key.clone(), Default::default())
             .map_err(|_| Error::Failed("the kernel gives no random numbers".into()))
             .map_err(given_up)?;
@@ -95,7 +109,12 @@ impl Server {
         Ok(Coming { exports, sockets, service, paths, incarnation, spec })
     }
 
-    fn prepare_altered(&self, mut change: Alteration, desk: &Desk) -> Result<Altered, Error> {
+    fn prepare_altered(
+        &self,
+        mut change: Alteration,
+        desk: &Desk,
+        places: &mut Places<'_>,
+    ) -> Result<Altered, Error> {
         let tenants = self.tenants();
         let tenant = tenants.live(&change.name)?;
         change.name = tenant.ns.id().name.to_string();
@@ -156,35 +175,101 @@ impl Server {
         }
         let is_other = !change.add_export.is_empty() || !change.del_export.is_empty();
         let exports = if is_other { Some((table(name, opened)?, exports)) } else { None };
-        let sockets = self.bind(name, &change.add_listen, &change.del_listen)?;
-        Ok(Altered { change, id, version, exports, sockets, inside })
+        let (mut sockets, mut retained) = (Vec::new(), Vec::new());
+        for listen in &change.add_listen {
+            match self.retain(&change, listen, places)? {
+                Some(stays) => retained.push(stays.bind()?),
+                None => sockets.push(self.bind(name, listen, places)?),
+            }
+        }
+        Ok(Altered { change, id, version, exports, sockets, retained, inside })
     }
 
-    /// Binds the sockets of a namespace. Where some that go are in the way, it says so.
+    /// The listener of an altered namespace that goes and comes back with other options: it stays, with
+    /// its connections.
+    fn retain(
+        &self,
+        change: &Alteration,
+        spec: &ListenSpec,
+        places: &mut Places<'_>,
+    ) -> Result<Option<Retained<Missing>>, Error> {
+        let tenants = self.tenants();
+        let netns = spec.netns.as_ref();
+        let goes = |it: &&Listener| {
+            change.del_listen.iter().any(|del| it.is_at(del.addr, del.netns.as_ref()))
+        };
+        let mut going = tenants.live(&change.name)?.listeners.iter().filter(goes);
+        let same = going.find(|it| it.is_at(spec.addr, netns) && places.is_free(it.open()));
+        let Some(same) = same else { return Ok(None) };
+        places.taken.push((change.name.clone(), same.open().clone()));
+        same.retain(spec).map(Some)
+    }
+
+    /// Binds the sockets of a listener, or shares those of one that goes from the same address.
     fn bind(
         &self,
         name: &str,
-        specs: &[ListenSpec],
-        going: &[ListenSpec],
-    ) -> Result<Vec<Sockets>, Error> {
-        let bind = |spec: &ListenSpec| {
-            let tenants = self.tenants();
-            let netns = spec.netns.as_ref();
-            if let Some((address, owner)) = tenants.addresses.overlapping(spec.addr, netns) {
-                let hint = if going.iter().any(|going| going.overlaps(spec)) {
-                    ", which goes at the same time: remove it first, and then add this"
-                } else {
-                    ""
-                };
-                let owner = if owner == name { "it".into() } else { format!("namespace {owner}") };
-                return Err(Error::Exists(format!(
-                    "namespace {name} cannot listen at {spec}: {owner} listens at {address}{hint}"
-                )));
-            }
+        spec: &ListenSpec,
+        places: &mut Places<'_>,
+    ) -> Result<Sockets, Error> {
+        let tenants = self.tenants();
+        let Some((address, owner)) = tenants.addresses.overlapping(spec.addr, spec.netns.as_ref())
+        else {
             drop(tenants);
-            Sockets::bind(spec)
+            return Sockets::bind(spec);
         };
-        specs.iter().map(bind).collect()
+        let other = tenants.live(owner)?;
+        let netns = spec.netns.as_ref();
+        let same = other.listeners.iter().find(|it| it.has(spec.addr, netns));
+        if let Some(same) = same.filter(|it| places.goes(other, it) && places.is_free(it.open())) {
+            places.taken.push((owner.to_owned(), same.open().clone()));
+            let shared = same.share()?;
+            drop(tenants);
+            return shared.fit(spec);
+        }
+        let in_the_way = ListenSpec { netns: netns.cloned(), ..ListenSpec::new(address) };
+        let goes =
+            other.listeners.iter().any(|it| it.has(address, netns) && places.goes(other, it));
+        let hint = if goes {
+            format!(
+                ", which goes at the same time, and the system lets nobody listen at both meanwhile: \
+                 take {in_the_way} away first, and then add this"
+            )
+        } else {
+            ": listen at another address or port, or remove that one".into()
+        };
+        let owner = if owner == name { "it".into() } else { format!("namespace {owner}") };
+        Err(Error::Exists(format!(
+            "namespace {name} cannot listen at {spec}: {owner} listens at {address}{hint}"
+        )))
+    }
+}
+
+/// Which places to listen at become free by the changes that are prepared.
+struct Places<'c> {
+    changes: &'c [Change],
+    taken: Vec<(String, Open)>,
+}
+
+impl Places<'_> {
+    /// Whether a listener goes.
+    fn goes(&self, tenant: &Tenant, listener: &Listener) -> bool {
+        let id = tenant.ns.id();
+        let is_meant = |name: &str| name == id.name.as_str() || name == id.to_string();
+        self.changes.iter().any(|change| match change {
+            Change::Add(_) => false,
+            Change::Remove(name) => is_meant(name),
+            Change::Alter(change) => {
+                let mut del = change.del_listen.iter();
+                is_meant(&change.name)
+                    && del.any(|del| listener.is_at(del.addr, del.netns.as_ref()))
+            }
+        })
+    }
+
+    /// Whether nobody else gets its sockets.
+    fn is_free(&self, open: &Open) -> bool {
+        !self.taken.iter().any(|(_, taken)| taken.is(open))
     }
 }
 

@@ -8,6 +8,7 @@ use holm::model::{
 use holm::server::{Options, Server};
 use holm_nfs_proto::nfs3;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -320,20 +321,204 @@ fn configuration_that_cannot_be_is_refused_whole() {
     stop(server);
 }
 
+/// Whoever listens there in a namespace that goes hands its socket over.
+#[test]
+fn address_goes_from_one_namespace_to_another() {
+    let world = World::new();
+    let (mut configured, file, server) = world.configured_apart(&["blue", "green"], "127.0.0.77");
+    let [at, aside] = ["blue", "green"].map(|name| address(&server.namespace(name).unwrap()));
+    let mut before = Nfs::connect(at);
+    let blue_root = before.mount("/").unwrap();
+
+    // It has another name.
+    let listen = format!("{{ addr = \"{at}\" }}");
+    let green = world.table_at("green", "{ addr = \"127.0.0.77:0\" }");
+    fs::write(&file, world.table_at("teal", &listen) + &green).unwrap();
+    let changes = configured.reload(&server).unwrap();
+    assert_eq!(changes, ["namespace blue removed", "namespace teal added"]);
+    assert!(before.is_over());
+    let (mut teal, root) = mounted(at);
+    assert_eq!(teal.getattr(&blue_root), Err(nfs3::Error::Stale));
+    teal.create(&root, "file").unwrap();
+    assert!(world.folder.path().join("teal/file").exists());
+    assert!(answers_by_udp(at));
+    assert_eq!(address(&server.namespace("teal").unwrap()), at);
+
+    // To one that is there, with another option, while another one comes and a third one goes.
+    let other = format!("{{ addr = \"{aside}\", udp = false }}");
+    let listen = format!("{{ addr = \"{at}\", udp = false }}");
+    fs::write(&file, world.table_at("green", &listen) + &world.table_at("red", &other)).unwrap();
+    let changes = configured.reload(&server).unwrap();
+    assert_eq!(
+        changes,
+        [
+            "namespace teal removed".to_owned(),
+            format!("namespace green: listener 127.0.0.77:0 removed, listener {at} added"),
+            "namespace red added".to_owned(),
+        ]
+    );
+    assert!(teal.is_over());
+    let (mut green, root) = mounted(at);
+    green.create(&root, "file").unwrap();
+    assert!(world.folder.path().join("green/file").exists());
+    let (mut red, root) = mounted(aside);
+    red.create(&root, "file").unwrap();
+    assert!(world.folder.path().join("red/file").exists());
+    assert!(!answers_by_udp(at) && !answers_by_udp(aside));
+
+    // Nobody keeps a socket.
+    for name in ["green", "red"] {
+        server.del_namespace(name, holm_lifetime::Deadline::Never).unwrap();
+    }
+    for free in [at, aside] {
+        std::net::TcpListener::bind(free).unwrap();
+        std::net::UdpSocket::bind(free).unwrap();
+    }
+    stop(server);
+}
+
+/// Connections stay where the address does.
+#[test]
+fn options_and_limits_change_under_a_connection() {
+    let world = World::new();
+    let (mut configured, file, server) = world.configured_apart(&["blue"], "127.0.0.78");
+    let at = address(&server.namespace("blue").unwrap());
+    let mut before = Nfs::connect(at);
+    let root = before.mount("/").unwrap();
+    let mut events = server.events();
+    for (udp, most) in [(false, 7), (true, 8), (false, 9)] {
+        let listen = format!("{{ addr = \"{at}\", udp = {udp} }}");
+        let limits = format!("limits = {{ connections = {most} }}\n");
+        fs::write(&file, world.table_at("blue", &listen) + &limits).unwrap();
+        configured.reload(&server).unwrap();
+        let view = server.namespace("blue").unwrap();
+        let [listener] = &view.listeners[..] else { panic!("{view:?}") };
+        assert_eq!((listener.local, listener.spec.udp), (at, udp));
+        assert_eq!(view.limits.connections, Some(most));
+        assert!(before.getattr(&root).is_ok());
+        assert_eq!(answers_by_udp(at), udp);
+        let (mut after, again) = mounted(at);
+        assert_eq!(again, root);
+        assert!(after.getattr(&root).is_ok());
+        let changed = Happened::ListenerChanged { addr: at, netns: None, udp };
+        let said: Vec<_> =
+            std::iter::from_fn(|| events.try_next()).map(|event| event.what).collect();
+        assert_eq!(said[..2], [changed, Happened::LimitsChanged]);
+    }
+    // And both at once with one that is refused: neither.
+    let before_it = server.namespace("blue").unwrap().listeners[0].spec.clone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("{{ addr = \"{at}\" }}, {{ addr = \"{}\" }}", taken.local_addr().unwrap());
+    fs::write(&file, world.table_at("blue", &listen)).unwrap();
+    let errors = configured.reload(&server).unwrap_err();
+    assert!(errors[0].contains("another program listens there"), "{errors:?}");
+    assert_eq!(server.namespace("blue").unwrap().listeners[0].spec, before_it);
+    assert!(before.getattr(&root).is_ok() && !answers_by_udp(at));
+    stop(server);
+}
+
+/// Whatever fails, and however late: who has the address keeps it.
+#[test]
+fn address_stays_where_it_was_if_anything_fails() {
+    let world = World::new();
+    let (mut configured, file, server) = world.configured_apart(&["blue", "green"], "127.0.0.79");
+    let [at, aside] = ["blue", "green"].map(|name| address(&server.namespace(name).unwrap()));
+    let [mut blue, mut green] = [at, aside].map(Nfs::connect);
+    let (blue_root, green_root) = (blue.mount("/").unwrap(), green.mount("/").unwrap());
+    let listen = |at: SocketAddr| format!("{{ addr = \"{at}\" }}");
+    let other_option = format!("{{ addr = \"{aside}\", udp = false }}");
+    let renamed = world.table_at("teal", &listen(at)) + &world.table_at("green", &other_option);
+
+    let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = world.table_at("red", &listen(foreign.local_addr().unwrap()));
+    // Only when everything else has taken its place is this seen.
+    let late = world.table("zeta");
+    let zeta = server.registry().create("zeta").unwrap();
+    for (last, expected) in [(taken, "another program listens there"), (late, "zeta")] {
+        fs::write(&file, format!("{renamed}{last}")).unwrap();
+        let errors = configured.reload(&server).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(expected), "{errors:?}");
+        assert!(blue.getattr(&blue_root).is_ok() && green.getattr(&green_root).is_ok());
+        for (at, root) in [(at, &blue_root), (aside, &green_root)] {
+            let (mut after, again) = mounted(at);
+            assert_eq!(&again, root);
+            assert!(after.getattr(root).is_ok());
+            assert!(answers_by_udp(at));
+        }
+        let names: Vec<_> = server.namespaces().into_iter().map(|ns| ns.name).collect();
+        assert_eq!(names, ["blue", "green"]);
+    }
+    // The same without what was in the way.
+    drop(zeta);
+    fs::write(&file, renamed).unwrap();
+    configured.reload(&server).unwrap();
+    assert!(blue.is_over());
+    assert!(green.getattr(&green_root).is_ok() && !answers_by_udp(aside));
+    assert_ne!(mounted(at).1, blue_root);
+    stop(server);
+}
+
+/// A client that has mounted what is served there. A thread that was about to accept for who listened
+/// there before closes what it gets, and clients come again.
+fn mounted(at: SocketAddr) -> (Nfs, Vec<u8>) {
+    loop {
+        let mut client = Nfs::connect(at);
+        if let Ok(mounted) = client.try_mount("/") {
+            return (client, mounted.unwrap());
+        }
+    }
+}
+
+/// Whether MOUNT's NULL is answered by UDP, or there is no such port.
+fn answers_by_udp(at: SocketAddr) -> bool {
+    let call: [u32; 10] = [7, 0, 2, 100_005, 3, 0, 0, 0, 0, 0];
+    let call = call.map(u32::to_be_bytes).concat();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(at).unwrap();
+    // Datagrams may be lost: then another one is sent.
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    loop {
+        match socket.send(&call).and_then(|_| socket.recv(&mut [0; 64])) {
+            Ok(length) => return length == 24,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 impl World {
     /// A table of the configuration: the directory of that name, anywhere.
     fn table(&self, name: &str) -> String {
+        self.table_at(name, "{ addr = \"127.0.0.1:0\" }")
+    }
+
+    fn table_at(&self, name: &str, listen: &str) -> String {
         let dir = self.directory(name);
         format!(
-            "[ns.{name}]\nlisten = [{{ addr = \"{}\" }}]\nexport = [{{ path = \"/\", dir = \"{}\" }}]\n",
-            SocketAddr::from(([127, 0, 0, 1], 0)),
+            "[ns.{name}]\nlisten = [{listen}]\nexport = [{{ path = \"/\", dir = \"{}\" }}]\n",
             dir.display(),
         )
     }
 
     fn configured(&self, names: &[&str]) -> (Configured, PathBuf, std::sync::Arc<Server>) {
+        self.configured_as(&names.iter().map(|name| self.table(name)).collect::<String>())
+    }
+
+    /// With listeners at an address that no other test uses, where ports that were free still are.
+    fn configured_apart(
+        &self,
+        names: &[&str],
+        address: &str,
+    ) -> (Configured, PathBuf, std::sync::Arc<Server>) {
+        let listen = format!("{{ addr = \"{address}:0\" }}");
+        self.configured_as(
+            &names.iter().map(|name| self.table_at(name, &listen)).collect::<String>(),
+        )
+    }
+
+    fn configured_as(&self, text: &str) -> (Configured, PathBuf, std::sync::Arc<Server>) {
         let file = self.folder.path().join("holm.toml");
-        let text: String = names.iter().map(|name| self.table(name)).collect();
         fs::write(&file, text).unwrap();
         let server = Server::start(Options::new(self.state())).unwrap();
         let config = Config::load(&file).unwrap();

@@ -2,7 +2,8 @@
 
 use crate::container::{Container, Links, NULL_REPLY, Place};
 use crate::world::{Nfs, World, address, anywhere, stop};
-use holm::model::{ErrorCode, Happened, ListenSpec, NetnsRef};
+use holm::model::{ErrorCode, Happened, ListenSpec, NamespaceSpec, NetnsRef};
+use holm::server::{Alteration, Change};
 use std::time::Instant;
 
 fn inside(container: &Container) -> ListenSpec {
@@ -101,6 +102,41 @@ fn listener_that_is_removed_lets_go_of_the_container() {
         container.kill();
         links.wait_until_deleted("cable0");
     }
+    stop(server);
+}
+
+/// It changes its options and its namespace, and is let go of all the same.
+#[test]
+fn listener_in_a_container_goes_to_another_namespace() {
+    let (world, outside) = (World::new(), Container::start());
+    let mut links = Links::watch(&outside);
+    let server = world.server();
+    let mut container = Container::start();
+    outside.cable(&container, "cable0");
+    let mut teal = world.spec("teal");
+    let spec = NamespaceSpec { listen: vec![inside(&container)], ..world.spec("blue") };
+    let local = address(&server.add_namespace(spec.clone()).unwrap());
+    let mut now = spec.listen[0].clone();
+    for udp in [false, true] {
+        let wanted = ListenSpec { addr: local, udp, ..now.clone() };
+        let change = Alteration {
+            name: "blue".into(),
+            del_listen: vec![now],
+            add_listen: vec![wanted.clone()],
+            ..Alteration::default()
+        };
+        server.apply(vec![Change::Alter(change)]).unwrap();
+        assert_eq!(container.ask(local.port()), NULL_REPLY);
+        assert_eq!(server.listeners("blue").unwrap()[0].spec, wanted);
+        now = wanted;
+    }
+    teal.listen = vec![now];
+    server.apply(vec![Change::Remove("blue".into()), Change::Add(teal)]).unwrap();
+    // A thread that was about to accept for the one before closes what it gets.
+    while container.ask(local.port()) != NULL_REPLY {}
+    assert_eq!(server.listeners("teal").unwrap()[0].local, local);
+    container.kill();
+    links.wait_until_deleted("cable0");
     stop(server);
 }
 

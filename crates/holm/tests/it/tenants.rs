@@ -56,8 +56,10 @@ fn what_is_refused_leaves_nothing() {
     spec.listen[0].addr = taken;
     let error = refused(spec);
     assert_eq!(error.code(), ErrorCode::Exists);
-    let expected =
-        format!("namespace green cannot listen at {taken}: namespace blue listens at {taken}");
+    let expected = format!(
+        "namespace green cannot listen at {taken}: namespace blue listens at {taken}: \
+         listen at another address or port, or remove that one"
+    );
     assert_eq!(error.to_string(), expected);
 
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
