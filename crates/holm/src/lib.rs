@@ -22,6 +22,7 @@ pub mod caches;
 pub mod check;
 pub mod cli;
 pub mod config;
+mod fields;
 pub mod host;
 pub mod kernel_netns;
 pub mod log;

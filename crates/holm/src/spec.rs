@@ -21,6 +21,8 @@ pub struct Problem {
     pub place: Vec<Step>,
     /// What, and what to do about it.
     pub why: String,
+    /// The place of what it does not go together with, if that is another element.
+    pub other: Option<Vec<Step>>,
 }
 
 /// One step on the way to a field.
@@ -42,14 +44,23 @@ impl Checked for NamespaceSpec {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if let Err(error) = self.name.parse::<NsName>() {
-            problems.push(Problem::at("name", error));
+            let near = self.name.to_ascii_lowercase().replace(['_', '.', ' '], "-");
+            let hint = match near.parse::<NsName>() {
+                Ok(near) => format!(": did you mean {near}?"),
+                Err(_) => String::new(),
+            };
+            problems.push(Problem::at("name", format!("{error}{hint}")));
         }
         for (index, export) in self.export.iter().enumerate() {
             problems.extend(export.problems().into_iter().map(|it| it.within("export", index)));
-            let twice = self.export.iter().take(index).any(|other| other.path == export.path);
-            if twice {
-                let why = format!("{} is exported twice", export.path);
-                problems.push(Problem::at("path", why).within("export", index));
+            let twice = self.export.iter().take(index).position(|it| it.path == export.path);
+            if let Some(first) = twice {
+                let why = format!(
+                    "{} is exported twice: give one of them another path, or leave it out",
+                    export.path
+                );
+                let problem = Problem::at("path", why).within("export", index);
+                problems.push(problem.beside("export", first));
             }
             let longest = self.limits.record_size.unwrap_or(u32::MAX);
             if longest < export.max_write.saturating_add(CALL_OVERHEAD) {
@@ -63,9 +74,10 @@ impl Checked for NamespaceSpec {
         }
         for (index, listen) in self.listen.iter().enumerate() {
             problems.extend(listen.problems().into_iter().map(|it| it.within("listen", index)));
-            if let Some(other) = self.listen.iter().take(index).find(|it| it.overlaps(listen)) {
-                let why = format!("it overlaps {other}");
-                problems.push(Problem::at("addr", why).within("listen", index));
+            let mut before = self.listen.iter().take(index).enumerate();
+            if let Some((first, other)) = before.find(|(_, it)| it.overlaps(listen)) {
+                let problem = Problem::at("addr", overlapping(other)).within("listen", index);
+                problems.push(problem.beside("listen", first));
             }
         }
         let limits = self.limits.problems().into_iter().map(|it| it.inside("limits"));
@@ -80,7 +92,7 @@ impl Checked for ExportSpec {
         for (index, client) in self.clients.iter().enumerate() {
             if let Err(error) = client.parse::<Network>() {
                 let place = vec![Step::Field("clients"), Step::Element(index)];
-                problems.push(Problem { place, why: error.to_string() });
+                problems.push(Problem { place, why: error.to_string(), other: None });
             }
         }
         if let Err(error) = self.path.parse::<holm_nfsd::export::ExportPath>() {
@@ -182,6 +194,11 @@ pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one_ip == other_ip || all(one_ip, other_ip) || all(other_ip, one_ip))
 }
 
+/// That two listeners can't be.
+pub(crate) fn overlapping(other: impl fmt::Display) -> String {
+    format!("it overlaps {other}: listen at another address or port, or leave one of them out")
+}
+
 /// Who listens where.
 #[derive(Debug, Default)]
 pub struct Addresses(HashMap<Port, HashMap<IpAddr, String>>);
@@ -255,7 +272,7 @@ impl Checked for LimitsSpec {
     fn problems(&self) -> Vec<Problem> {
         let in_range = |field, value: Option<u32>, least: u32, most: u32| {
             let value = value.filter(|value| !(least..=most).contains(value))?;
-            let why = format!("{value} is not from {least} to {most}");
+            let why = format!("{value} is out of range: write a number from {least} to {most}");
             Some(Problem::at(field, why))
         };
         [
@@ -264,7 +281,7 @@ impl Checked for LimitsSpec {
             in_range("unsent-replies", self.unsent_replies, 16 << 10, 1 << 30),
             in_range("idle-time", self.idle_time, 10, 365 * 86400),
             in_range("requests-in-flight", self.requests_in_flight, 1, 1 << 20).map(|it| Problem {
-                why: format!("{}; without it there is no limit", it.why),
+                why: format!("{}, or leave it out for no limit", it.why),
                 ..it
             }),
             in_range("open-files", self.open_files, 1, 1 << 24),
@@ -303,7 +320,34 @@ impl LimitsSpec {
 
 impl Problem {
     fn at(field: &'static str, why: impl fmt::Display) -> Self {
-        Self { place: vec![Step::Field(field)], why: why.to_string() }
+        Self { place: vec![Step::Field(field)], why: why.to_string(), other: None }
+    }
+
+    fn beside(self, field: &'static str, index: usize) -> Self {
+        Self { other: Some(vec![Step::Field(field), Step::Element(index)]), ..self }
+    }
+
+    /// The same in the words of who knows the spec, but not its order: `export /more: clients: …`.
+    pub fn said_of(&self, spec: &NamespaceSpec) -> String {
+        let (what, within) = match &self.place[..] {
+            [Step::Field("export"), Step::Element(index), rest @ ..] => {
+                (spec.export.get(*index).map(|it| format!("export {}", it.path)), rest)
+            }
+            [Step::Field("listen"), Step::Element(index), rest @ ..] => {
+                (spec.listen.get(*index).map(|it| format!("listener {it}")), rest)
+            }
+            _ => (None, &[][..]),
+        };
+        let Some(what) = what else { return self.to_string() };
+        // The value itself is in the reason.
+        let field = within.iter().find_map(|step| match step {
+            Step::Field(field) => Some(*field),
+            Step::Element(_) => None,
+        });
+        match field {
+            Some(field) => format!("{what}: {field}: {}", self.why),
+            None => format!("{what}: {}", self.why),
+        }
     }
 
     fn inside(mut self, field: &'static str) -> Self {
@@ -396,6 +440,17 @@ mod tests {
                 ..LimitsSpec::default()
             },
         };
+        let named =
+            spec.problems().iter().map(|problem| problem.said_of(&spec)).collect::<Vec<_>>();
+        for expected in [
+            "name: namespace name \"Blue\"",
+            "export x: clients: \"10.0.0.1/8\" has bits behind its prefix",
+            "export /a: path: /a is exported twice",
+            "listener 127.0.0.1:1: addr: it overlaps 0.0.0.0:1",
+            "limits.connections: 0 is out of range",
+        ] {
+            assert!(named.iter().any(|said| said.starts_with(expected)), "{expected}: {named:#?}");
+        }
         let said: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
         for expected in [
             "name: namespace name \"Blue\"",
@@ -406,8 +461,9 @@ mod tests {
             "export[1].clients: it has no clients",
             "export[2].path: /a is exported twice",
             "listen[1].addr: it overlaps 0.0.0.0:1",
-            "limits.connections: 0 is not from 1",
-            "limits.requests-in-flight: 0 is not from 1 to 1048576; without it there is no limit",
+            "limits.connections: 0 is out of range: write a number from 1 to 1048576",
+            "limits.requests-in-flight: 0 is out of range: write a number from 1 to 1048576, or leave \
+             it out for no limit",
         ] {
             assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}: {said:#?}");
         }

@@ -42,7 +42,10 @@ impl ConfigError {
     pub fn lines(&self) -> Vec<String> {
         let path = self.path.display();
         match &self.reason {
-            Reason::Unreadable(error) => vec![format!("{path}: could not be read: {error}")],
+            Reason::Unreadable(error) => {
+                let hint = "name the file that is meant, and let the user who runs holm read it";
+                vec![format!("{path}: could not be read: {error}: {hint}")]
+            }
             Reason::Mistakes(mistakes) => {
                 mistakes.iter().map(|mistake| format!("{path}:{mistake}")).collect()
             }
@@ -64,6 +67,11 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// The line of a byte of a text, from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or(text).matches('\n').count() + 1
+}
+
 /// What was found so far, by the bytes of the text that it is about.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes(Vec<(usize, String)>);
@@ -79,7 +87,7 @@ impl Mistakes {
         self.0.dedup();
         let locate = |(at, why)| {
             let before = text.get(..at).unwrap_or(text);
-            let line = before.matches('\n').count() + 1;
+            let line = line_of(text, at);
             let begin = before.rfind('\n').map_or(0, |end| end + 1);
             let column = before.get(begin..).unwrap_or_default().chars().count() + 1;
             Mistake { line, column, why }

@@ -15,7 +15,6 @@
 
 mod difference;
 mod errors;
-mod fields;
 mod reader;
 mod reload;
 

@@ -1,9 +1,10 @@
 //! From text to specs, and what is wrong on the way.
 
-use super::errors::{Mistake, Mistakes};
-use super::{Config, Settings, fields};
-use crate::model::{LimitsSpec, NamespaceSpec};
-use crate::spec::{Addresses, Checked, Problem, Step};
+use super::errors::{Mistake, Mistakes, line_of};
+use super::{Config, Settings};
+use crate::fields;
+use crate::model::{LimitsSpec, ListenSpec, NamespaceSpec};
+use crate::spec::{Addresses, Checked, Problem, Step, overlapping};
 use crate::spelling::nearest;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -14,7 +15,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 /// Reads a configuration.
 pub(super) fn read(text: &str) -> Result<Config, Vec<Mistake>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader::default();
+    let mut reader = Reader { text, mistakes: Mistakes::default() };
     for error in &errors {
         reader.mistakes.add(error.span().unwrap_or_default(), error.message());
     }
@@ -27,8 +28,8 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Mistake>> {
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
-#[derive(Default)]
-struct Reader {
+struct Reader<'t> {
+    text: &'t str,
     mistakes: Mistakes,
 }
 
@@ -57,7 +58,7 @@ impl Read<'_> {
     }
 }
 
-impl Reader {
+impl Reader<'_> {
     fn config(&mut self, mut table: DeTable<'_>) -> Config {
         let namespaces = table.remove("ns");
         let whole = Spanned::new(0..0, DeValue::Table(table));
@@ -180,7 +181,10 @@ impl Reader {
                 let missing = |key: &&str| error.message() == format!("missing field `{key}`");
                 match known.iter().copied().find(missing) {
                     Some(key) if wrong.iter().any(|wrong| wrong == key) => {}
-                    Some(key) => self.mistakes.add(value.span(), format!("{key} is missing")),
+                    Some(key) => {
+                        let why = format!("{key} is missing: {}", example(key));
+                        self.mistakes.add(value.span(), why);
+                    }
                     None => self.mistakes.add(value.span(), error.message()),
                 }
                 return None;
@@ -208,13 +212,20 @@ impl Reader {
         self.mistakes.add(span, why);
     }
 
+    fn where_other(&self, span: Range<usize>) -> String {
+        format!(" (the other is in line {})", line_of(self.text, span.start))
+    }
+
     /// Finds what does not go together, and what is not there.
     fn check(&mut self, namespaces: &[Read<'_>], limits: &LimitsSpec) {
         let mut addresses = Addresses::default();
+        let mut listeners: Vec<(&str, &ListenSpec, Range<usize>)> = Vec::new();
         for read in namespaces {
             let spec = &read.spec;
             let effective = NamespaceSpec { limits: spec.limits.or(limits), ..spec.clone() };
-            for Problem { place, why } in effective.problems() {
+            for Problem { place, why, other } in effective.problems() {
+                let other = other.map(|other| self.where_other(read.span(&other)));
+                let why = format!("{why}{}", other.unwrap_or_default());
                 self.mistakes.add(read.span(&place), why);
             }
             for (index, export) in spec.export.iter().enumerate() {
@@ -225,16 +236,29 @@ impl Reader {
             }
             for (index, listen) in spec.listen.iter().enumerate() {
                 let (addr, netns) = (listen.addr, listen.netns.as_ref());
+                let place = [Step::Field("listen"), Step::Element(index), Step::Field("addr")];
+                let span = read.span(&place);
                 if let Some((other, of)) = addresses.overlapping(addr, netns)
                     && of != spec.name
                 {
-                    let place = [Step::Field("listen"), Step::Element(index), Step::Field("addr")];
-                    let why = format!("it overlaps {other} of namespace {of}");
-                    self.mistakes.add(read.span(&place), why);
+                    let mut before = listeners.iter();
+                    let first = before.find(|(by, it, _)| *by == of && it.overlaps(listen));
+                    let first = first.map(|(.., span)| self.where_other(span.clone()));
+                    let why = overlapping(format_args!("{other} of namespace {of}"));
+                    self.mistakes.add(span.clone(), format!("{why}{}", first.unwrap_or_default()));
                 }
+                listeners.push((&spec.name, listen, span));
                 addresses.add(addr, netns, &spec.name);
             }
         }
+    }
+}
+
+/// The directory that is nearest to one that is missing, or that it has to be made.
+fn instead_of(missing: &Path) -> String {
+    match neighbour(missing) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "make it, or name the directory that is meant".into(),
     }
 }
 
@@ -255,13 +279,8 @@ fn span_of(value: &Spanned<DeValue<'_>>, place: &[Step]) -> Range<usize> {
 
 /// What is wrong with a value, in words that help.
 fn reason(key: &str, message: &str) -> String {
-    let hint = match key {
-        "addr" | "metrics" => "write an address and a port, as \"127.0.0.1:2049\"",
-        "netns" => "write a path, as \"/run/netns/blue\", or the number of a process",
-        _ => "",
-    };
-    if !hint.is_empty() {
-        return format!("{key} is not right: {hint}");
+    if let "addr" | "metrics" | "netns" = key {
+        return format!("{key} is not right: {}", example(key));
     }
     let plain = message.replace('`', "");
     if let Some((variant, known)) = plain
@@ -273,7 +292,27 @@ fn reason(key: &str, message: &str) -> String {
             None => format!("{key} cannot be {variant:?}: it is one of {known}"),
         };
     }
-    format!("{key} is not right: {plain}")
+    let expected = plain.rsplit("expected ").next().unwrap_or_default();
+    let hint = match expected {
+        _ if matches!(key, "path" | "dir" | "clients") => example(key),
+        "u32" => "write a number without quotes, as 64",
+        "a boolean" => "write true or false, without quotes",
+        "a string" | "path string" => "write a text in quotes",
+        _ => "see what the guide says of it",
+    };
+    format!("{key} is not right: {plain}: {hint}")
+}
+
+/// How a key is written.
+fn example(key: &str) -> &'static str {
+    match key {
+        "addr" | "metrics" => "write an address and a port, as \"127.0.0.1:2049\"",
+        "netns" => "write a path, as \"/run/netns/blue\", or the number of a process",
+        "path" => "write what clients call the export, as \"/\"",
+        "dir" => "write which directory it is, as \"/srv/blue\"",
+        "clients" => "write a list of networks, as [\"10.0.0.0/8\"]",
+        _ => "see what the guide says of it",
+    }
 }
 
 /// What is wrong with the directory of an export, if anything is.
@@ -285,12 +324,17 @@ fn missing(directory: &Path) -> Option<String> {
     let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(found) if found.is_dir() => None,
-        Ok(_) => Some(format!("{shown} is no directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let near = neighbour(directory).map(|near| format!(": did you mean {near}?"));
-            Some(format!("there is no directory {shown}{}", near.unwrap_or_default()))
+        Ok(_) => {
+            let parent = directory.parent().unwrap_or(directory).display();
+            Some(format!("{shown} is no directory: name one, such as {parent}, which it is in"))
         }
-        Err(error) => Some(format!("could not look at {shown}: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some(format!("there is no directory {shown}: {}", instead_of(directory)))
+        }
+        Err(error) => Some(format!(
+            "could not look at {shown}: {error}: let the user who runs holm reach it, or name another \
+             directory"
+        )),
     }
 }
 

@@ -83,7 +83,7 @@ impl Server {
         places: &mut Places<'_>,
     ) -> Result<Coming, Error> {
         let name = &spec.name;
-        check(format!("namespace {name}"), &spec)?;
+        check(&spec)?;
         if let Some(tenant) = self.tenants().live.get(name) {
             return Err(Error::Exists(format!("namespace {} exists already", tenant.ns.id())));
         }
@@ -156,7 +156,7 @@ impl Server {
             export: whole.export.into_iter().chain(change.add_export.iter().cloned()).collect(),
             ..whole
         };
-        check(format!("namespace {name}"), &whole)?;
+        check(&whole)?;
 
         let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
         let served = served(&inside)?;
@@ -274,12 +274,13 @@ impl Places<'_> {
 }
 
 /// Refuses a spec that cannot be, with all that is wrong with it.
-fn check(what: impl Display, spec: &impl Checked) -> Result<(), Error> {
-    let problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
+fn check(spec: &NamespaceSpec) -> Result<(), Error> {
+    let problems = spec.problems();
+    let problems: Vec<String> = problems.iter().map(|problem| problem.said_of(spec)).collect();
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Error::Invalid(format!("{what}: {}", problems.join("; "))))
+    Err(Error::Invalid(format!("namespace {}: {}", spec.name, problems.join("; "))))
 }
 
 fn open(

@@ -117,33 +117,44 @@ listen = ["127.0.0.1:1"]
     let file = world.folder.path().join("file").display().to_string();
     let text = text.replace("DIR", &dir).replace("FILE", &file);
     let said = Config::parse(&text).unwrap_err();
-    let said: Vec<String> =
-        said.iter().map(|it| it.to_string().replace(&dir, "DIR").replace(&file, "FILE")).collect();
+    let said: Vec<String> = said
+        .iter()
+        .map(|it| {
+            let said = it.to_string().replace(&dir, "DIR").replace(&file, "FILE");
+            said.replace(&world.folder.path().display().to_string(), "FOLDER")
+        })
+        .collect();
     let expected = [
         "2:1: unknown key adminn: did you mean admin?",
         "3:11: metrics is not right: write an address and a port, as \"127.0.0.1:2049\"",
-        "6:50: it overlaps 127.0.0.1:20490",
+        "6:50: it overlaps 127.0.0.1:20490: listen at another address or port, or leave one of them \
+         out (the other is in line 6)",
         "6:78: addr is not right: write an address and a port, as \"127.0.0.1:2049\"",
         "6:94: netns is not right: write a path, as \"/run/netns/blue\", or the number of a process",
         "8:COL: \"10.0.0.1/8\" has bits behind its prefix: write 10.0.0.0/8, or 10.0.0.1 for one address",
         "8:COL: \"10.0.0.0/33\" is no network: the length of the prefix is a number from 0 to 32",
         "8:COL: squash cannot be \"roots\": did you mean \"root\"?",
-        "9:12: / is exported twice",
+        "9:12: / is exported twice: give one of them another path, or leave it out (the other is in \
+         line 8)",
         "9:COL: there is no directory DIRR: did you mean DIR?",
         "9:COL: the maximum write size has to be a multiple of 4096 from 4096 to 1048576, not 5000",
         "9:COL: unknown key readonly: did you mean read-only?",
         "10:12: \"more\" cannot be the path of an export: it has to begin with /",
-        "10:26: FILE is no directory",
-        "11:3: path is missing",
-        "11:11: dir is not right: invalid type: integer 5, expected path string",
+        "10:26: FILE is no directory: name one, such as FOLDER, which it is in",
+        "11:3: path is missing: write what clients call the export, as \"/\"",
+        "11:11: dir is not right: invalid type: integer 5, expected path string: write which directory \
+         it is, as \"/srv/blue\"",
         "11:14: unknown key wholly-unknown: known are path, dir, read-only, squash, anon-uid, \
          anon-gid, clients, privileged-port, cross-mounts, max-read, max-write, \
          lose-changes-on-power-failure",
         "13:1: unknown key exports: did you mean export?",
-        "14:26: 0 is not from 1 to 1048576",
-        "14:41: idle-time is not right: invalid type: string \"long\", expected u32",
-        "16:5: namespace name \"Green\": 'G' at position 1 is not one of a-z, 0-9 and '-'",
-        "17:20: it overlaps 127.0.0.1:20490 of namespace blue",
+        "14:26: 0 is out of range: write a number from 1 to 1048576",
+        "14:41: idle-time is not right: invalid type: string \"long\", expected u32: write a number \
+         without quotes, as 64",
+        "16:5: namespace name \"Green\": 'G' at position 1 is not one of a-z, 0-9 and '-': \
+         did you mean green?",
+        "17:20: it overlaps 127.0.0.1:20490 of namespace blue: listen at another address or port, or \
+         leave one of them out (the other is in line 6)",
         "18:1: link comes with a later release of holm: this one serves only sockets of the kernel, \
          with listen",
         "21:10: found table, expected a list: export = [{ path = \"/\", dir = \"/srv/blue\" }]",
@@ -165,16 +176,23 @@ listen = ["127.0.0.1:1"]
     let said = Config::parse(&text.replace("DIR", &dir)).unwrap_err();
     let said: Vec<String> = said.iter().map(|it| it.to_string().replace(&dir, "DIR")).collect();
     let expected = [
-        "2:26: 0 is not from 1 to 1048576",
-        "2:50: 0 is not from 1 to 1048576; without it there is no limit",
+        "2:26: 0 is out of range: write a number from 1 to 1048576",
+        "2:50: 0 is out of range: write a number from 1 to 1048576, or leave it out for no limit",
         "5:7: there is no directory DIRR: did you mean DIR?",
         "7:1: \"10.0.0.1/8\" has bits behind its prefix: write 10.0.0.0/8, or 10.0.0.1 for one address",
         "7:15: \"::/129\" is no network: the length of the prefix is a number from 0 to 128",
         "8:13: the maximum write size has to be a multiple of 4096 from 4096 to 1048576, not 5000",
-        "10:8: / is exported twice",
+        "10:8: / is exported twice: give one of them another path, or leave it out (the other is in \
+         line 3)",
         "11:7: the directory relative has to be an absolute path",
     ];
     assert_eq!(said, expected);
+
+    let text = "[[ns.blue.export]]\npath = \"/\"\ndir = \"/wholly/unknown\"\n";
+    let said = Config::parse(text).unwrap_err();
+    let expected =
+        "3:7: there is no directory /wholly/unknown: make it, or name the directory that is meant";
+    assert!(said.len() == 1 && said[0].to_string() == expected, "{said:?}");
 
     let said = Config::parse("[ns.blue\nlisten = = 1\n").unwrap_err();
     let lines: Vec<usize> = said.iter().map(|mistake| mistake.line).collect();

@@ -63,7 +63,10 @@ fn limits_are_changed_while_it_is_served() {
     assert_eq!(view.counters.unwrap().refused, 1);
     let bad = LimitsSpec { connections: Some(0), ..LimitsSpec::default() };
     let error = server.set_limits("blue", bad).unwrap_err();
-    assert_eq!(error.to_string(), "namespace blue: limits.connections: 0 is not from 1 to 1048576");
+    assert_eq!(
+        error.to_string(),
+        "namespace blue: limits.connections: 0 is out of range: write a number from 1 to 1048576"
+    );
     server.set_limits("blue", LimitsSpec::default()).unwrap();
     assert!(Nfs::connect(at).getattr(&root).is_ok());
     stop(server);

@@ -62,6 +62,13 @@ fn what_is_refused_leaves_nothing() {
     );
     assert_eq!(error.to_string(), expected);
 
+    // By its path, whichever it is of all.
+    let clients = vec!["10.0.0.1/8".into()];
+    let more = ExportSpec { clients, ..ExportSpec::new("/more", world.directory("more")) };
+    let error = server.add_export("blue", more).unwrap_err();
+    let expected = "namespace blue: export /more: clients: \"10.0.0.1/8\" has bits behind";
+    assert!(error.to_string().starts_with(expected), "{error}");
+
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut spec = world.spec("green");
     spec.listen.push(holm::model::ListenSpec::new(other.local_addr().unwrap()));

@@ -1,11 +1,11 @@
-//! Which fields a type has, asked of its `Deserialize`: so the words of the configuration are written
-//! down once, in the types.
+//! Which fields a type has, asked of its `Deserialize`: so the words of the configuration and of the
+//! command line are written down once, in the types.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 
 /// The names of the fields of a struct; none of anything else.
-pub(super) fn of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let Err(Asked(fields)) = T::deserialize(Question) else { return &[] };
     fields
 }
