@@ -49,6 +49,19 @@ impl Client {
         self.ask(Method::POST, uri, Some(noun)).await
     }
 
+    /// Has something become what is said.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn put<A: DeserializeOwned>(
+        &self,
+        uri: &str,
+        noun: &impl Serialize,
+    ) -> Result<A, Failure> {
+        self.ask(Method::PUT, uri, Some(noun)).await
+    }
+
     /// Has something removed.
     ///
     /// # Errors

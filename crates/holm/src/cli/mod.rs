@@ -7,6 +7,7 @@
 pub mod client;
 mod columns;
 mod exports;
+mod limits;
 mod listeners;
 mod monitor;
 mod namespaces;
@@ -30,7 +31,7 @@ pub struct Options {
     /// /run/holm/admin.sock]
     #[arg(long, global = true, value_name = "SOCK")]
     pub admin: Option<PathBuf>,
-    /// The namespace that an `export` or `listen` command is about
+    /// The namespace that an `export`, `listen` or `limit` command is about
     #[arg(short = 'n', long = "ns", global = true, value_name = "NS")]
     pub ns: Option<NsSpec>,
 }
@@ -47,6 +48,9 @@ pub enum Command {
     /// Where a namespace listens; needs -n NS
     #[command(subcommand)]
     Listen(listeners::Command),
+    /// What the clients of a namespace may take together; needs -n NS
+    #[command(subcommand)]
+    Limit(limits::Command),
     /// Show every event, as it happens
     Monitor(Format),
     /// Show what the tenants do, live
@@ -101,11 +105,12 @@ async fn carry_out(options: &Options, command: &Command) -> Result<(), Failure> 
     };
     match command {
         Command::Ns(_) | Command::Monitor(_) | Command::Top(_) if options.ns.is_some() => {
-            Err(usage("-n goes with export and listen"))
+            Err(usage("-n goes with export, listen and limit"))
         }
         Command::Ns(command) => namespaces::carry_out(&client, command).await,
         Command::Export(command) => exports::carry_out(&client, &of_namespace()?, command).await,
         Command::Listen(command) => listeners::carry_out(&client, &of_namespace()?, command).await,
+        Command::Limit(command) => limits::carry_out(&client, &of_namespace()?, command).await,
         Command::Monitor(format) => monitor::carry_out(&client, *format).await,
         Command::Top(arguments) => top::carry_out(&client, arguments).await,
     }

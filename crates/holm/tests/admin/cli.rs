@@ -84,6 +84,25 @@ fn a_tenant_is_made_shown_and_removed() {
 }
 
 #[test]
+fn limits_are_set_one_by_one_and_shown() {
+    let server = Running::start("");
+    server.says(&["ns", "add", "blue"]);
+    assert_eq!(server.json(&["-n", "blue", "limit", "show", "--json"]), json!({}));
+    server.says(&["-n", "blue", "limit", "set", "connections", "64", "idle-time", "300"]);
+    server.says(&["-n", "blue", "limit", "set", "open-files", "9", "idle-time", "default"]);
+    let limits = json!({ "connections": 64, "open-files": 9 });
+    assert_eq!(server.json(&["-n", "blue", "limit", "show", "--json"]), limits);
+    assert_eq!(server.json(&["ns", "show", "blue", "--json"])["limits"], limits);
+    let listed = server.says(&["-n", "blue", "limit", "show"]);
+    let rows = words(&listed);
+    assert_eq!(rows[..3], [["LIMIT", "VALUE"], ["connections", "64"], ["record-size", "default"]]);
+    // One that can't be changes nothing.
+    let said = server.refused(1, &["-n", "blue", "limit", "set", "open-files", "0"]);
+    assert!(said.contains("write a number from 1"), "{said}");
+    assert_eq!(server.json(&["-n", "blue", "limit", "show", "--json"]), limits);
+}
+
+#[test]
 fn the_code_says_how_it_went() {
     let server = Running::start("");
     server.says(&["ns", "add", "blue"]);
@@ -95,6 +114,7 @@ fn the_code_says_how_it_went() {
         (1, &["-n", "blue", "export", "del", "/missing"], "/missing"),
         (1, &["-n", "blue", "listen", "del", "127.0.0.1:1"], "127.0.0.1:1"),
         (1, &["-n", "none", "listen", "list"], "none"),
+        (1, &["-n", "none", "limit", "show"], "none"),
         (2, &[], "Usage"),
         (2, &["ns"], "Usage"),
         (2, &["nss", "list"], "ns"),
@@ -104,6 +124,11 @@ fn the_code_says_how_it_went() {
         (2, &["export", "list"], "-n NS"),
         (2, &["-n", "blue", "ns", "list"], "-n"),
         (2, &["-n", "blue", "listen", "add", "here"], "here"),
+        (2, &["limit", "show"], "-n NS"),
+        (2, &["-n", "blue", "limit", "set"], "KEY"),
+        (2, &["-n", "blue", "limit", "set", "open-file", "1"], "did you mean open-files"),
+        (2, &["-n", "blue", "limit", "set", "open-files", "1", "idle-time"], "idle-time needs"),
+        (2, &["-n", "blue", "limit", "set", "open-files", "many"], "write a number"),
         (2, &["-n", "blue", "export", "add", "/", "/", "--squash", "some"], "some"),
         (2, &["top", "--interval", "0"], "0.1"),
     ] {
