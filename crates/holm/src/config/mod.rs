@@ -25,6 +25,7 @@ pub use reload::Configured;
 use crate::model::{LimitsSpec, NamespaceSpec};
 use crate::privileges::Needs;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub settings: Settings,
     /// The namespaces, in the order of the file.
     pub namespaces: Vec<NamespaceSpec>,
+    /// In which lines of the file the settings are, and as `ns.NAME` the namespaces.
+    lines: BTreeMap<String, usize>,
 }
 
 /// What a configuration says that is not about one namespace. It is read once, at the start.

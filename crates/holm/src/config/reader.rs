@@ -61,6 +61,8 @@ impl Read<'_> {
 impl Reader<'_> {
     fn config(&mut self, mut table: DeTable<'_>) -> Config {
         let namespaces = table.remove("ns");
+        let keys = table.keys().map(|key| (key.get_ref().to_string(), key.span()));
+        let mut spans: Vec<_> = keys.collect();
         let whole = Spanned::new(0..0, DeValue::Table(table));
         let settings: Settings = self.read(&whole, &["ns"]).unwrap_or_default();
         for problem in settings.limits.problems() {
@@ -69,7 +71,12 @@ impl Reader<'_> {
         }
         let namespaces = namespaces.map(|table| self.namespaces(&table)).unwrap_or_default();
         self.check(&namespaces, &settings.limits);
-        Config { settings, namespaces: namespaces.into_iter().map(|read| read.spec).collect() }
+        let named = |read: &Read<'_>| (format!("ns.{}", read.spec.name), read.name.clone());
+        spans.extend(namespaces.iter().map(named));
+        let line = |(key, span): (String, Range<usize>)| (key, line_of(self.text, span.start));
+        let lines = spans.into_iter().map(line).collect();
+        let namespaces = namespaces.into_iter().map(|read| read.spec).collect();
+        Config { settings, namespaces, lines }
     }
 
     fn namespaces<'t>(&mut self, tables: &Spanned<DeValue<'t>>) -> Vec<Read<'t>> {

@@ -2,7 +2,7 @@
 
 use super::{Config, Settings, difference};
 use crate::model::Happened;
-use crate::server::{Change, Server};
+use crate::server::{Change, Refused, Server};
 use std::path::{Path, PathBuf};
 
 /// A configuration file and what of it is in force.
@@ -20,7 +20,7 @@ impl Configured {
     /// All that is wrong, a line each.
     pub fn begin(path: &Path, config: Config, server: &Server) -> Result<Self, Vec<String>> {
         let all = config.namespaces.iter().cloned().map(Change::Add).collect();
-        server.apply(all).map_err(|errors| in_words(path, &errors))?;
+        server.apply(all).map_err(|refused| in_words(path, &config, &refused))?;
         Ok(Self { path: path.to_owned(), config })
     }
 
@@ -57,8 +57,8 @@ impl Configured {
         let fixed = self.config.settings.differing(&wanted.settings);
         if !fixed.is_empty() {
             let why = "is read at the start only: start the server anew, or leave it as it was";
-            let path = self.path.display();
-            return Err(fixed.iter().map(|key| format!("{path}: {key} {why}")).collect());
+            let place = |key| place(&self.path, &wanted, key);
+            return Err(fixed.iter().map(|key| format!("{}: {key} {why}", place(key))).collect());
         }
         if let Ok(Some(missing)) = wanted.needs().missing() {
             let path = self.path.display();
@@ -68,13 +68,26 @@ impl Configured {
         let changes = difference(&server.namespaces(), &self.config, &wanted);
         let said = changes.iter().map(ToString::to_string).collect();
         if !changes.is_empty() {
-            server.apply(changes).map_err(|errors| in_words(&self.path, &errors))?;
+            server.apply(changes).map_err(|refused| in_words(&self.path, &wanted, &refused))?;
         }
         self.config = wanted;
         Ok(said)
     }
 }
 
-fn in_words(path: &Path, errors: &[crate::server::Error]) -> Vec<String> {
-    errors.iter().map(|error| format!("{}: {error}", path.display())).collect()
+/// Each with the line of the namespace that it is about.
+fn in_words(path: &Path, config: &Config, refused: &[Refused]) -> Vec<String> {
+    let line = |refused: &Refused| {
+        let of = refused.ns.as_ref().map(|name| format!("ns.{name}")).unwrap_or_default();
+        format!("{}: {refused}", place(path, config, &of))
+    };
+    refused.iter().map(line).collect()
+}
+
+/// Where a setting or a namespace is written; the file if it is not.
+fn place(path: &Path, config: &Config, key: &str) -> String {
+    match config.lines.get(key) {
+        Some(line) => format!("{}:{line}", path.display()),
+        None => path.display().to_string(),
+    }
 }

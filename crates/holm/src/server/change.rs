@@ -10,7 +10,7 @@
 //! that is not there any more.
 
 use super::tenants::LeavingExport;
-use super::{Error, Server};
+use super::{Error, Refused, Server};
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
 use holm_netns::Namespace;
 use std::fmt;
@@ -42,6 +42,17 @@ pub struct Alteration {
     pub add_listen: Vec<ListenSpec>,
     /// Other limits: those of connections for who comes from now on, the others at once.
     pub limits: Option<LimitsSpec>,
+}
+
+impl Change {
+    /// The namespace that it is about, as it is named.
+    pub(super) fn ns(&self) -> &str {
+        match self {
+            Self::Add(spec) => &spec.name,
+            Self::Remove(name) => name,
+            Self::Alter(change) => &change.name,
+        }
+    }
 }
 
 impl fmt::Display for Change {
@@ -78,12 +89,12 @@ pub(super) struct Changed {
 
 impl Server {
     /// Carries out all changes or none.
-    pub(super) fn change(&self, changes: Vec<Change>) -> Result<Changed, Vec<Error>> {
+    pub(super) fn change(&self, changes: Vec<Change>) -> Result<Changed, Vec<Refused>> {
         let prepared = self.prepare(changes)?;
-        let changed = self.commit(prepared).map_err(|error| vec![error])?;
+        let changed = self.commit(prepared).map_err(|error| vec![error.into()])?;
         if !changed.removed.is_empty() {
             // Their keys must not come back after a crash of the machine.
-            self.state.sync().map_err(|error| vec![Error::failed(error)])?;
+            self.state.sync().map_err(|error| vec![Error::failed(error).into()])?;
         }
         Ok(changed)
     }

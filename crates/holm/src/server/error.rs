@@ -29,6 +29,22 @@ pub enum Error {
     Failed(String),
 }
 
+/// Why changes were refused: one thing of perhaps many.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// The namespace whose change it is about, where it is about one.
+    pub ns: Option<String>,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { ns: None, error }
+    }
+}
+
 impl Error {
     pub(crate) fn no_namespace(name: &str) -> Self {
         Self::NotFound(format!("there is no namespace {name}"))

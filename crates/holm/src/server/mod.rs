@@ -41,7 +41,7 @@ mod tenants;
 mod view;
 
 pub use change::{Alteration, Change};
-pub use error::Error;
+pub use error::{Error, Refused};
 pub use events::Events;
 
 use crate::caches;
@@ -369,7 +369,7 @@ impl Server {
     /// # Errors
     ///
     /// All that is wrong with them; then nothing has changed.
-    pub fn apply(&self, changes: Vec<Change>) -> Result<(), Vec<Error>> {
+    pub fn apply(&self, changes: Vec<Change>) -> Result<(), Vec<Refused>> {
         let changed = self.change(changes)?;
         let deadline = Deadline::after(SHORT);
         for export in &changed.leaving {
@@ -439,9 +439,9 @@ impl std::fmt::Debug for Server {
 const SHORT: Duration = Duration::from_secs(1);
 
 /// Of one change there is one error.
-fn first(errors: Vec<Error>) -> Error {
+fn first(errors: Vec<Refused>) -> Error {
     let none = || Error::Failed("the change failed".into());
-    errors.into_iter().next().unwrap_or_else(none)
+    errors.into_iter().next().map_or_else(none, |refused| refused.error)
 }
 
 /// What the pool says.

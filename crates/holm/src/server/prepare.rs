@@ -4,7 +4,7 @@ use super::change::{Alteration, Change};
 use super::listeners::{Listener, Missing, Open, Retained, Sockets};
 use super::operations::Desk;
 use super::tenants::{KnownExport, Tenant};
-use super::{Error, Server};
+use super::{Error, Refused, Server};
 use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
 use crate::spec::Checked;
@@ -52,11 +52,12 @@ pub(super) struct Altered {
 
 impl Server {
     /// Does what may fail or take long, beside what is served.
-    pub(super) fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Vec<Error>> {
+    pub(super) fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Vec<Refused>> {
         let (mut prepared, mut errors) = (Prepared::default(), Vec::new());
         let desk = self.operations.desk();
         let mut places = Places { changes: &changes, taken: Vec::new() };
         for change in changes.iter().cloned() {
+            let ns = change.ns().to_owned();
             let outcome = match change {
                 Change::Add(spec) => {
                     self.prepare_coming(spec, &mut places).map(|it| prepared.coming.push(it))
@@ -71,7 +72,7 @@ impl Server {
                     id.map(|id| prepared.going.push((id.name.to_string(), id.id)))
                 }
             };
-            errors.extend(outcome.err());
+            errors.extend(outcome.err().map(|error| Refused { ns: Some(ns), error }));
         }
         prepared.taken = places.taken;
         if errors.is_empty() { Ok(prepared) } else { Err(errors) }

@@ -298,18 +298,20 @@ fn configuration_that_cannot_be_is_refused_whole() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     let bad = world.table("bad");
-    for (text, expected) in [
+    for (text, line, expected) in [
         // blue would go, red would come.
-        (format!("{}unknown = 1\n", world.table("red")), "unknown key unknown"),
+        (format!("{}unknown = 1\n", world.table("red")), 4, "unknown key unknown"),
         // Everything is right, and then somebody else listens there.
         (
             world.table("red")
                 + &world.table("green")
                 + &bad.replace("127.0.0.1:0", &taken.to_string()),
+            7,
             "another program listens there",
         ),
         (
-            format!("admin = \"/elsewhere\"\n{}", world.table("red")),
+            format!("\nadmin = \"/elsewhere\"\n{}", world.table("red")),
+            2,
             "admin is read at the start only",
         ),
     ] {
@@ -317,7 +319,7 @@ fn configuration_that_cannot_be_is_refused_whole() {
         let errors = configured.reload(&server).unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].contains(expected), "{errors:?}");
-        assert!(errors[0].starts_with(&file.display().to_string()), "{errors:?}");
+        assert!(errors[0].starts_with(&format!("{}:{line}:", file.display())), "{errors:?}");
         assert_eq!(events.try_next().unwrap().what, Happened::ConfigRefused { errors });
         assert_eq!(events.try_next(), None);
         let now = server.namespaces();
