@@ -73,7 +73,7 @@ struct OpenSockets {
 /// Descriptors of what is served, so that another namespace can take it over.
 #[derive(Debug)]
 struct Shared {
-    streams: TcpListener,
+    streams: Arc<TcpListener>,
     datagrams: Option<Datagrams>,
 }
 
@@ -81,7 +81,7 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Datagrams {
     handle: Handle,
-    shared: UdpSocket,
+    shared: Arc<UdpSocket>,
 }
 
 /// A listener that stays, with other options.
@@ -113,7 +113,8 @@ impl Listener {
     ) -> Result<Self, Error> {
         let Sockets { spec, local, streams, datagrams, owner } = sockets;
         let failed = |error: io::Error| failed(&spec, &error);
-        let shared = streams.try_clone().map_err(failed)?;
+        let streams = Arc::new(streams);
+        let shared = streams.clone();
         let programme = programmes.streams.clone();
         let shut = ServerLimits { connections: 0, ..ServerLimits::default() };
         let streams =
@@ -265,8 +266,8 @@ impl Datagrams {
         served: &Served,
         programmes: &Programmes,
     ) -> io::Result<Self> {
-        let (shared, programme) = (socket.try_clone()?, programmes.datagrams.clone());
-        let handle = listen_datagrams(pool, socket, programme, served.counted().clone())?;
+        let (shared, programme) = (Arc::new(socket), programmes.datagrams.clone());
+        let handle = listen_datagrams(pool, shared.clone(), programme, served.counted().clone())?;
         Ok(Self { handle, shared })
     }
 

@@ -10,11 +10,12 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 /// A datagram socket that tells of each datagram at which of our addresses it came.
 #[derive(Debug)]
 pub(super) struct Addressed {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     /// Where it is bound.
     bound: SocketAddr,
 }
@@ -31,7 +32,8 @@ pub(super) struct Received {
 
 impl Addressed {
     /// Has a socket tell from now on.
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(super) fn new(socket: impl Into<Arc<UdpSocket>>) -> io::Result<Self> {
+        let socket = socket.into();
         let bound = socket.local_addr()?;
         let (level, option) = match bound {
             SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),

@@ -20,10 +20,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// When the socket can't be made not to block, or the pool does not take it.
 pub fn listen_datagrams<S: Service>(
     pool: &NsPool,
-    socket: UdpSocket,
+    socket: impl Into<std::sync::Arc<UdpSocket>>,
     service: Arc<S>,
     counted: Arc<Counted>,
 ) -> io::Result<Handle> {
+    let socket = socket.into();
     socket.set_nonblocking(true)?;
     let socket = Addressed::new(socket)?;
     pool.add(Arc::new(Datagrams { socket, service, counted })).map_err(into_io)

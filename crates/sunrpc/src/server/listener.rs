@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 /// When the listener can't be made not to block, or the pool does not take it.
 pub fn listen<S: Service>(
     pool: &NsPool,
-    listener: TcpListener,
+    listener: impl Into<std::sync::Arc<TcpListener>>,
     service: Arc<S>,
     limits: ServerLimits,
     counted: Arc<Counted>,
 ) -> io::Result<ListenerHandle> {
+    let listener = listener.into();
     prepare(&listener)?;
     let local = listener.local_addr()?;
     let accepted = Arc::new(Accepted::new(limits));
@@ -35,7 +36,7 @@ pub fn listen<S: Service>(
 }
 
 struct Listener<S> {
-    listener: TcpListener,
+    listener: std::sync::Arc<TcpListener>,
     /// Where it listens: one address, or all.
     local: SocketAddr,
     service: Arc<S>,
