@@ -100,6 +100,11 @@ impl Poller for Epoll {
             let milliseconds = milliseconds as i64;
             Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 }
         });
+        if timeout.is_none_or(|timeout| timeout.tv_sec > 0 || timeout.tv_nsec > 0) {
+            // Who waits for a CPU may have something for us: then there is more to do at once, and
+            // nobody has to wake us for it.
+            rustix::thread::sched_yield();
+        }
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         let (events, _) = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Ok(events) => events,
