@@ -1,0 +1,67 @@
+//! Wires: what carries frames between this process and somebody else.
+
+use crate::frame::Frames;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Something that carries frames and never waits: a tap, a packet socket, a unix socket. One driver
+/// makes an interface of any of them.
+///
+/// Several threads may send while another receives.
+pub trait Wire: Send + Sync + 'static {
+    /// The descriptor whose events tell that there is something to receive or room to send. It stays
+    /// the same for as long as the wire is there, also when the peer goes and another comes.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Appends at most `most` frames that have come to `frames`. As many as that: there may be more.
+    /// What is no frame (shorter than its header, longer than a frame can be) is left out and counted
+    /// in what is returned.
+    ///
+    /// # Errors
+    ///
+    /// The wire is of no use any more, as when its kernel interface was deleted. That a peer is not
+    /// there is no error: nothing comes.
+    fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received>;
+
+    /// Takes frames off the front of `frames` for as long as there is room; those that it takes are
+    /// sent or, if nobody is at the other end, lost. What is left is to be sent when the descriptor's
+    /// next event tells of room.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    fn send(&self, frames: &mut Frames) -> io::Result<Sent>;
+
+    /// Whether somebody is at the other end, as far as can be known without asking the kernel.
+    fn has_peer(&self) -> bool;
+
+    /// The MTU changes. A kernel interface at the other end is told where that is ours to do.
+    ///
+    /// # Errors
+    ///
+    /// It can't carry that much.
+    fn set_mtu(&self, mtu: usize) -> io::Result<()> {
+        let _ = mtu;
+        Ok(())
+    }
+}
+
+/// What became of a [`Wire::receive`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// What came and was no frame.
+    pub malformed: u64,
+    /// Frames that the kernel says it has dropped since it was last asked, where it says so.
+    pub missed: u64,
+}
+
+/// What became of a [`Wire::send`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames that are on their way.
+    pub frames: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Frames that were lost, because nobody is at the other end or it refused them.
+    pub lost: u64,
+}
