@@ -132,8 +132,7 @@ impl Request<'_> {
         // It may have been there before, and be known elsewhere.
         drop(dir.also(made.node.inode()));
         let handle = self.seal(made.node.id());
-        if made.file.is_none() {
-            // A new file is open for writing here, which is not to last.
+        if !made.is_open {
             self.files().keep_entry(&dir.node, self.volume(), &handle, made.node, &made.attributes);
         }
         out.put(&Outcome::<_, ()>::Ok(CreateOk {

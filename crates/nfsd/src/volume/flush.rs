@@ -1,6 +1,6 @@
 //! Bringing what was changed to the disk: before the operation returns, or later, once for several.
 
-use super::{Durability, Node, OpenFile, Volume};
+use super::{Durability, Node, Volume};
 use crate::attributes::Kind;
 use crate::handle::NodeId;
 use crate::identity::Caller;
@@ -95,14 +95,9 @@ impl Volume {
         })
     }
 
-    /// Brings the attributes of a new file to the disk, which is open.
-    pub(super) fn flush_new(
-        &self,
-        caller: &Caller<'_>,
-        node: &Node,
-        file: &OpenFile,
-    ) -> Result<()> {
-        self.flush_opened(caller, node, || match file.fd().try_clone_to_owned() {
+    /// Brings the attributes of a new file to the disk, which making it has opened.
+    pub(super) fn flush_new(&self, caller: &Caller<'_>, node: &Node) -> Result<()> {
+        self.flush_opened(caller, node, || match node.fd().try_clone_to_owned() {
             Ok(file) => Ok(Some(file)),
             Err(_) => Err(Status::Jukebox),
         })

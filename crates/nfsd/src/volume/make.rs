@@ -1,7 +1,7 @@
 //! Making objects: CREATE, MKDIR, SYMLINK, MKNOD (RFC 1813, sections 3.3.8 to 3.3.11).
 
 use super::change::{change_group, change_owner, set_times};
-use super::{Node, OpenFile, Volume};
+use super::{Node, Volume};
 use crate::attributes::{Attributes, Kind, SetAttributes, SetTime, Time};
 use crate::identity::Caller;
 use crate::name::Name;
@@ -41,8 +41,9 @@ pub struct Made {
     pub node: Node,
     /// Its attributes.
     pub attributes: Attributes,
-    /// A new regular file, open for reading and writing whatever its mode: its owner may go on so.
-    pub file: Option<OpenFile>,
+    /// Making it has opened it for reading and writing, as making a regular file does: whoever keeps
+    /// the node keeps others from running the file as a program.
+    pub is_open: bool,
 }
 
 impl Volume {
@@ -89,18 +90,18 @@ impl Volume {
                 Create::Guarded(_) => Err(Status::Exist),
                 Create::Unchecked(SetAttributes { size: None, .. }) => {
                     self.flush_directory(caller, dir)?;
-                    Ok(Made { node, attributes, file: None })
+                    Ok(Made { node, attributes, is_open: false })
                 }
                 Create::Unchecked(SetAttributes { size, .. }) => {
                     let cut = SetAttributes { size: *size, ..Default::default() };
                     let attributes = self.set_attributes(caller, &node, &cut, None)?;
                     self.flush_directory(caller, dir)?;
-                    Ok(Made { node, attributes, file: None })
+                    Ok(Made { node, attributes, is_open: false })
                 }
                 Create::Exclusive(verifier) if has_verifier(&attributes, verifier) => {
                     self.flush_attributes(caller, &node)?;
                     self.flush_directory(caller, dir)?;
-                    Ok(Made { node, attributes, file: None })
+                    Ok(Made { node, attributes, is_open: false })
                 }
                 Create::Exclusive(_) => Err(Status::Exist),
             };
@@ -208,23 +209,22 @@ impl Volume {
         file: OwnedFd,
         new: &SetAttributes,
     ) -> Result<Made> {
-        let object = file.try_clone().map_err(|_| Status::Jukebox)?;
-        let id = self.name(caller, dir, name, object.as_fd(), Kind::Regular)?;
-        let made = Attributes::of(object.as_fd())?;
-        let node = self.node(id, object, Kind::Regular, made.inode);
-        let file = OpenFile::new(file, made.inode);
+        let id = self.name(caller, dir, name, file.as_fd(), Kind::Regular)?;
+        let made = Attributes::of(file.as_fd())?;
+        let node = self.node(id, file, Kind::Regular, made.inode);
 
         // It has none yet.
         let size = new.size.filter(|size| *size != 0);
         if let Some(size) = size {
-            rustix::fs::ftruncate(file.fd(), size)?;
+            rustix::fs::ftruncate(node.fd(), size)?;
         }
+        let mut attributes = made;
         if self.complete(caller, &node, &made, new)? || size.is_some() {
-            self.flush_new(caller, &node, &file)?;
+            self.flush_new(caller, &node)?;
+            attributes = Attributes::of(node.fd())?;
         }
         self.flush_directory(caller, dir)?;
-        let attributes = Attributes::of(node.fd())?;
-        Ok(Made { node, attributes, file: Some(file) })
+        Ok(Made { node, attributes, is_open: true })
     }
 
     fn finish(
@@ -245,7 +245,7 @@ impl Volume {
             attributes = Attributes::of(node.fd())?;
         }
         self.flush_directory(caller, dir)?;
-        Ok(Made { node, attributes, file: None })
+        Ok(Made { node, attributes, is_open: false })
     }
 
     /// Gives a new object what the client wants and what it was not `made` with, save the size. Says

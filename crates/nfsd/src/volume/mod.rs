@@ -68,7 +68,8 @@ pub struct Volume {
     at_once: AtomicBool,
 }
 
-/// An object of a volume: open (`O_PATH`: neither for reading nor for writing), and named.
+/// An object of a volume: open (`O_PATH`: neither for reading nor for writing, unless it was
+/// [made just now](Made::is_open)), and named.
 #[derive(Debug)]
 pub struct Node {
     volume: u64,

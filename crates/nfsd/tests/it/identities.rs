@@ -247,16 +247,12 @@ fn the_owner_writes_what_it_made_read_only() {
             let root = volume.root().unwrap();
             let how = Create::Guarded(mode(0o444));
             let made = volume.create(caller, &root, name("object"), &how).unwrap();
-            // With what the create opened,
-            let file = made.file.unwrap();
-            file.write_at(caller, b"one ", 0, Stability::Unstable).unwrap();
             *made.node.id()
         });
         acting_as(1001, |caller| {
-            // and later.
             let node = volume.open(caller, &id).unwrap().0;
             let file = volume.open_file(caller, &node, Access::ReadWrite).unwrap();
-            file.write_at(caller, b"two", 4, Stability::FileSync).unwrap();
+            file.write_at(caller, b"one two", 0, Stability::FileSync).unwrap();
             let cut = SetAttributes { size: Some(6), ..Default::default() };
             let after = volume.set_attributes(caller, &node, &cut, None).unwrap();
             assert_eq!((after.size, after.mode), (6, 0o444));
