@@ -3,7 +3,6 @@
 use crate::{Alone, Error, Load, Measurement, Plan, Process, Target, Workload};
 use serde::Serialize;
 use std::fmt::Write;
-use std::time::Duration;
 
 /// A server that takes part.
 #[derive(Debug, Clone)]
@@ -147,12 +146,13 @@ fn compare_case(
     let mut changes = Vec::new();
     for round in 1..=rounds {
         if let Some(alone) = alone {
-            settle(case);
+            rustix::fs::sync();
             changes.extend(alone.run(case.load.workload, &case.plan)?);
         }
         for (entrant, result) in entrants.iter().zip(&mut results) {
             progress(&format!("{}: round {round} of {rounds}, {}", case.name, entrant.name));
-            settle(case);
+            // Nobody's dirty pages are written in another's time.
+            rustix::fs::sync();
             let plan = Plan { server: entrant.process, ..case.plan.clone() };
             match case.load.run(&entrant.target, &plan) {
                 Ok(measurement) => result.rounds.push(measurement),
@@ -165,16 +165,6 @@ fn compare_case(
         result.median = medians(&result.rounds, first);
     }
     Ok(CaseResult { name: case.name.clone(), results, alone: middle(changes) })
-}
-
-/// Has nobody pay for what another has done: dirty pages are written, and the file system has forgotten
-/// which inodes were deleted not long ago. Ext4 does not use these again for five seconds, and looks at
-/// each of them whenever it makes a file (`recently_deleted` in its inode allocator).
-fn settle(case: &Case) {
-    rustix::fs::sync();
-    if case.load.workload == Workload::CreateRemove {
-        std::thread::sleep(Duration::from_secs(6));
-    }
 }
 
 fn medians(rounds: &[Measurement], first: Option<f64>) -> Option<Medians> {

@@ -3,12 +3,12 @@
 use crate::compare::{Medians, rounded};
 use crate::process::{Cpus, bind_thread};
 use crate::{
-    Alone, Case, Churn, ChurnMeasurement, Comparison, Entrant, Error, Load, Neighbours,
-    NeighboursMeasurement, Peer, Plan, StartUp, Workload, compare,
+    Alone, Case, CaseResult, Churn, ChurnMeasurement, Comparison, Disk, Entrant, Error, Load,
+    Neighbours, NeighboursMeasurement, Peer, Plan, StartUp, Workload, compare,
 };
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is compared, and how long.
@@ -70,7 +70,8 @@ enum Goal {
     Median(f64),
 }
 
-/// Directories are flushed when the kernel sees fit, by all servers.
+/// Directories are flushed when the kernel sees fit, by all servers; on a [file system](Disk) with a
+/// journal.
 const LAZY: &str = "create-remove, flushed lazily";
 const HOLM: &str = "holm";
 const GANESHA: &str = "NFS-Ganesha";
@@ -84,54 +85,44 @@ impl Figures {
     ///
     /// If holm can't be started, or nothing is left to measure.
     pub fn run(&self, mut progress: impl FnMut(&str)) -> Result<FiguresMeasurement, Error> {
-        let (mut servers, missing) = self.start()?;
-        let entrants: Vec<Entrant> = servers
-            .iter()
-            .map(|(name, peer)| Entrant {
-                name: (*name).to_owned(),
-                target: peer.target().clone(),
-                process: Some(peer.process()),
-            })
-            .collect();
+        let holm = Peer::holm(&self.directory, &self.holm)?;
+        let (mut servers, mut missing) = self.start(&self.directory, holm);
         let cases = Case::all(&self.plan).into_iter().filter(|case| self.wants(&case.name));
         let cases: Vec<_> = cases.collect();
         let alone = Alone::below(&self.directory)?;
         let mut comparison = if cases.is_empty() {
             Comparison { entrants: Vec::new(), cases: Vec::new() }
         } else {
-            compare(&entrants, &cases, self.rounds, Some(&alone), &mut progress)?
+            compare(&entrants(&servers), &cases, self.rounds, Some(&alone), &mut progress)?
         };
         if self.wants(LAZY) {
-            let peer = Peer::holm_lazy(&self.directory, &self.holm)?;
-            let case = Case {
-                name: LAZY.to_owned(),
-                load: Load::new(Workload::CreateRemove),
-                plan: self.plan.clone(),
-            };
-            let lazy = entrants.into_iter().map(|entrant| match &*entrant.name {
-                HOLM => Entrant {
-                    target: peer.target().clone(),
-                    process: Some(peer.process()),
-                    ..entrant
-                },
-                _ => entrant,
-            });
-            let lazy: Vec<_> = lazy.collect();
-            comparison
-                .cases
-                .extend(compare(&lazy, &[case], self.rounds, None, &mut progress)?.cases);
+            match Disk::below(&self.directory) {
+                Ok(disk) => comparison.cases.extend(self.lazily(&disk, &mut progress)?),
+                Err(error) => missing.push(format!("{LAZY}: {error}")),
+            }
         }
         let lives = servers.iter_mut().map(|(name, peer)| self.live(name, peer, &mut progress));
         Ok(FiguresMeasurement { comparison, lives: lives.collect(), missing })
+    }
+
+    fn lazily(
+        &self,
+        disk: &Disk,
+        progress: &mut impl FnMut(&str),
+    ) -> Result<Vec<CaseResult>, Error> {
+        let holm = Peer::holm_lazy(disk.path(), &self.holm)?;
+        let (servers, _) = self.start(disk.path(), holm);
+        let (name, load) = (LAZY.to_owned(), Load::new(Workload::CreateRemove));
+        let case = Case { name, load, plan: self.plan.clone() };
+        Ok(compare(&entrants(&servers), &[case], self.rounds, None, progress)?.cases)
     }
 
     fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Ganesha first: ratios are to it.
-    fn start(&self) -> Result<(Servers, Vec<String>), Error> {
-        let at = self.directory.as_path();
+    /// Starts the others, with directories below `at`. Ganesha first: ratios are to it.
+    fn start(&self, at: &Path, holm: Peer) -> (Servers, Vec<String>) {
         let mut servers = Vec::new();
         let mut missing = Vec::new();
         let mut add = |name, peer: Result<Peer, Error>| match peer {
@@ -139,10 +130,10 @@ impl Figures {
             Err(error) => missing.push(format!("{name}: {error}")),
         };
         add(GANESHA, Peer::ganesha(at));
-        add(HOLM, Ok(Peer::holm(at, &self.holm)?));
+        add(HOLM, Ok(holm));
         add(NFS3_SERVER, Peer::nfs3_server(at, self.install_root.as_deref()));
         add(LIMIT, Peer::limit(at, &self.own));
-        Ok((servers, missing))
+        (servers, missing)
     }
 
     fn live(&self, name: &str, peer: &mut Peer, progress: &mut impl FnMut(&str)) -> Life {
@@ -203,6 +194,15 @@ impl Figures {
 }
 
 const STARTS: usize = 15;
+
+fn entrants(servers: &Servers) -> Vec<Entrant> {
+    let entrant = |(name, peer): &(&str, Peer)| Entrant {
+        name: (*name).to_owned(),
+        target: peer.target().clone(),
+        process: Some(peer.process()),
+    };
+    servers.iter().map(entrant).collect()
+}
 
 impl Life {
     fn has_anything(&self) -> bool {

@@ -36,6 +36,7 @@ mod churn;
 mod client;
 mod compare;
 mod connection;
+mod disk;
 mod driver;
 mod engine;
 mod error;
@@ -62,6 +63,7 @@ pub use self::{
     churn::{Churn, ChurnMeasurement, StartUp, start_up},
     client::{Client, Handle},
     compare::{Case, CaseResult, Comparison, Entrant, EntrantResult, Medians, compare},
+    disk::Disk,
     engine::{Cost, Measurement, Plan},
     error::Error,
     figures::{Figures, FiguresMeasurement, Life},
