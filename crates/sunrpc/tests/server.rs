@@ -120,6 +120,23 @@ fn one_connection_too_many_is_closed_and_the_place_of_one_that_ended_is_free() {
     assert!(counters.refused >= 1);
 }
 
+#[test]
+fn who_comes_before_anybody_is_let_in_is_served_afterwards() {
+    let server = Server::start(ServerLimits { connections: 0, ..ServerLimits::default() });
+    let before = server.pool.metrics().turns;
+    let mut early = server.connect();
+    early.write_all(&framed(&echo(1))).unwrap();
+    // The listener has heard of it.
+    while server.pool.metrics().turns == before {
+        thread::yield_now();
+    }
+    assert_eq!(server.counted.read().accepted, 0);
+    server.listener.set_limits(ServerLimits::default());
+    assert_eq!(reply(&mut early), echoed(1));
+    let counters = server.end();
+    assert_eq!((counters.accepted, counters.refused), (1, 0));
+}
+
 /// However many come, and whatever they would send: the only place is free for the one who is admitted.
 #[test]
 fn peers_that_are_not_admitted_take_no_place() {
@@ -225,8 +242,8 @@ fn others_wait_while_the_memory_for_unfinished_calls_is_used_up() {
     let mut other = server.connect();
     other.write_all(&framed(&echo(3))).unwrap();
     // Turns are its own from here on: it is looked at again and again.
-    let before = server._pool.metrics().turns;
-    while server._pool.metrics().turns < before + 8 {
+    let before = server.pool.metrics().turns;
+    while server.pool.metrics().turns < before + 8 {
         thread::yield_now();
     }
     let counters = server.counted.read();
@@ -476,7 +493,7 @@ struct Server {
     counted: Arc<Counted>,
     listener: ListenerHandle,
     service: Arc<TestService>,
-    _pool: Arc<Pool>,
+    pool: Arc<Pool>,
 }
 
 impl Server {
@@ -489,7 +506,7 @@ impl Server {
     }
 
     fn another(&self, name: &str) -> Self {
-        let (pool, registry) = (self._pool.clone(), self.registry.clone());
+        let (pool, registry) = (self.pool.clone(), self.registry.clone());
         Self::in_namespace(pool, registry, name, ServerLimits::default())
     }
 
@@ -504,7 +521,7 @@ impl Server {
         let listener = listen(sources, listener, service.clone(), limits, counted.clone()).unwrap();
         listen_datagrams(sources, socket, service.clone(), counted.clone()).unwrap();
         drop(inside);
-        Self { registry, ns, address, datagrams, counted, listener, service, _pool: pool }
+        Self { registry, ns, address, datagrams, counted, listener, service, pool }
     }
 
     fn connect(&self) -> TcpStream {

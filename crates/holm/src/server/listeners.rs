@@ -101,8 +101,8 @@ pub(super) struct Programmes {
 }
 
 impl Listener {
-    /// Has the pool serve sockets. Connections are closed as soon as they are accepted until
-    /// [`set_limits`](Self::set_limits) lets them in: what is not in force yet answers nobody who may
+    /// Has the pool serve sockets. Connections wait in the kernel until
+    /// [`set_limits`](Self::set_limits) lets them in: what is not in force yet answers nobody, who may
     /// come for the listener that had the sockets.
     pub(super) fn start(
         sockets: Sockets,

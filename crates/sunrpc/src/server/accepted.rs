@@ -23,9 +23,11 @@ impl ListenerHandle {
         self.accepted.0.lock().all.len()
     }
 
-    /// Sets the limits of connections that are accepted from now on.
+    /// Sets the limits of connections that are accepted from now on. Where none were allowed, those
+    /// that wait are accepted now.
     pub fn set_limits(&self, limits: ServerLimits) {
         self.accepted.0.lock().limits = limits;
+        self.listener.wake();
     }
 
     /// Accepts no more. What was accepted goes on.

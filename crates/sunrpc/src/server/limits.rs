@@ -12,6 +12,7 @@ pub struct ServerLimits {
     /// Of one connection.
     pub connection: Limits,
     /// Connections at a time, on all listeners together. One more is closed as soon as it is accepted.
+    /// With 0 none is accepted: they wait in the kernel until there are other limits.
     pub connections: usize,
     /// A connection on which no call has arrived whole for this long is closed.
     pub idle: Duration,

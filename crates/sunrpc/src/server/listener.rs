@@ -74,6 +74,10 @@ impl<S: Service> Source for Listener<S> {
     }
 
     fn run(&self, turn: &Turn<'_>) -> Next {
+        if self.accepted.limits().connections == 0 {
+            // Whoever comes waits in the kernel: there is a wake-up when that changes.
+            return Next::Idle;
+        }
         while turn.left() > 0 {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match acceptfrom_with(&self.listener, flags) {
