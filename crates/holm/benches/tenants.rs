@@ -162,10 +162,12 @@ impl Tenants {
     /// Each answers a call, or has nothing to export and turns who calls away.
     fn all_answer(&self) {
         for n in 0..self.count {
-            let mut stream = TcpStream::connect(self.address(n)).expect("somebody listens");
             let mut reply = [0; 28];
-            let called = stream.write_all(&null_call());
-            match called.and_then(|()| stream.read_exact(&mut reply)) {
+            let called = TcpStream::connect(self.address(n)).and_then(|mut stream| {
+                stream.write_all(&null_call())?;
+                stream.read_exact(&mut reply)
+            });
+            match called {
                 Ok(()) => assert_eq!(reply[4..8], XID.to_be_bytes(), "to this call"),
                 Err(error) if n >= self.exports => {
                     let turned_away = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
