@@ -3,24 +3,24 @@
 use super::Config;
 use crate::model::{NamespaceState, NamespaceView};
 use crate::server::{Alteration, Change};
+use std::collections::{HashMap, HashSet};
 
 /// The changes that lead from what is served to what `wanted` says. `before` is the configuration in
 /// force: of what is served, that is what goes if it is not wanted any more. What came by the admin API
 /// stays.
 pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -> Vec<Change> {
-    let is_live = |name: &str| {
-        // One that drains is none: its name is free.
-        running.iter().find(|ns| ns.name == name && ns.state == NamespaceState::Live)
-    };
+    // One that drains is none: its name is free.
+    let live = running.iter().filter(|ns| ns.state == NamespaceState::Live);
+    let live: HashMap<&str, &NamespaceView> = live.map(|ns| (ns.name.as_str(), ns)).collect();
+    let stays: HashSet<&str> = wanted.namespaces.iter().map(|spec| spec.name.as_str()).collect();
     let mut changes = Vec::new();
     for spec in &before.namespaces {
-        let stays = wanted.namespaces.iter().any(|wanted| wanted.name == spec.name);
-        if !stays && is_live(&spec.name).is_some() {
+        if !stays.contains(spec.name.as_str()) && live.contains_key(spec.name.as_str()) {
             changes.push(Change::Remove(spec.name.clone()));
         }
     }
     for spec in &wanted.namespaces {
-        let Some(now) = is_live(&spec.name) else {
+        let Some(now) = live.get(spec.name.as_str()) else {
             changes.push(Change::Add(spec.clone()));
             continue;
         };

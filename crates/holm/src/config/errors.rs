@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use super::lines::Lines;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -67,11 +68,6 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// The line of a byte of a text, from 1.
-pub(super) fn line_of(text: &str, at: usize) -> usize {
-    text.get(..at).unwrap_or(text).matches('\n').count() + 1
-}
-
 /// What was found so far, by the bytes of the text that it is about.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes(Vec<(usize, String)>);
@@ -82,16 +78,10 @@ impl Mistakes {
     }
 
     /// In the order of the text.
-    pub(super) fn locate(mut self, text: &str) -> Vec<Mistake> {
+    pub(super) fn locate(mut self, lines: &Lines<'_>) -> Vec<Mistake> {
         self.0.sort();
         self.0.dedup();
-        let locate = |(at, why)| {
-            let before = text.get(..at).unwrap_or(text);
-            let line = line_of(text, at);
-            let begin = before.rfind('\n').map_or(0, |end| end + 1);
-            let column = before.get(begin..).unwrap_or_default().chars().count() + 1;
-            Mistake { line, column, why }
-        };
+        let locate = |(at, why)| Mistake { line: lines.line(at), column: lines.column(at), why };
         self.0.into_iter().map(locate).collect()
     }
 }

@@ -15,6 +15,7 @@
 
 mod difference;
 mod errors;
+mod lines;
 mod reader;
 mod reload;
 

@@ -1,6 +1,7 @@
 //! From text to specs, and what is wrong on the way.
 
-use super::errors::{Mistake, Mistakes, line_of};
+use super::errors::{Mistake, Mistakes};
+use super::lines::Lines;
 use super::{Config, Settings};
 use crate::fields;
 use crate::model::{LimitsSpec, ListenSpec, NamespaceSpec};
@@ -15,21 +16,21 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 /// Reads a configuration.
 pub(super) fn read(text: &str) -> Result<Config, Vec<Mistake>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { text, mistakes: Mistakes::default() };
+    let mut reader = Reader { lines: Lines::of(text), mistakes: Mistakes::default() };
     for error in &errors {
         reader.mistakes.add(error.span().unwrap_or_default(), error.message());
     }
     if !errors.is_empty() {
         // What was recovered would only raise doubts about what is right.
-        return Err(reader.mistakes.locate(text));
+        return Err(reader.mistakes.locate(&reader.lines));
     }
     let config = reader.config(table.into_inner());
-    let mistakes = reader.mistakes.locate(text);
+    let mistakes = reader.mistakes.locate(&reader.lines);
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
 struct Reader<'t> {
-    text: &'t str,
+    lines: Lines<'t>,
     mistakes: Mistakes,
 }
 
@@ -73,7 +74,7 @@ impl Reader<'_> {
         self.check(&namespaces, &settings.limits);
         let named = |read: &Read<'_>| (format!("ns.{}", read.spec.name), read.name.clone());
         spans.extend(namespaces.iter().map(named));
-        let line = |(key, span): (String, Range<usize>)| (key, line_of(self.text, span.start));
+        let line = |(key, span): (String, Range<usize>)| (key, self.lines.line(span.start));
         let lines = spans.into_iter().map(line).collect();
         let namespaces = namespaces.into_iter().map(|read| read.spec).collect();
         Config { settings, namespaces, lines }
@@ -220,7 +221,7 @@ impl Reader<'_> {
     }
 
     fn where_other(&self, span: Range<usize>) -> String {
-        format!(" (the other is in line {})", line_of(self.text, span.start))
+        format!(" (the other is in line {})", self.lines.line(span.start))
     }
 
     /// Finds what does not go together, and what is not there.
