@@ -10,10 +10,41 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod aggregation;
+mod attic;
+pub mod cidr;
+pub mod counters;
+pub mod driver;
 pub mod ether;
+pub mod event;
+pub mod flags;
 pub mod frame;
+mod inbox;
+pub mod interface;
+pub mod life;
+pub mod lo;
+pub mod name;
+pub mod pair;
+pub mod receiver;
+pub mod request;
+mod subsystem;
+mod tenant;
 pub mod wire;
+mod wire_driver;
 
+pub use cidr::Cidr;
+pub use counters::{CounterValues, Counters, DropReason};
+pub use driver::{Cloner, Driver, DriverError};
 pub use ether::MacAddress;
+pub use event::{LinkChange, LinkEvent};
+pub use flags::{Flags, LinkState, Media};
 pub use frame::{Frame, Frames};
+pub use interface::Interface;
+pub use life::{CreateError, DestroyError, Leaving, MoveError, NewInterface};
+pub use name::IfName;
+pub use receiver::{Receiver, Tap, Way};
+pub use request::{Reply, Request, RequestError};
+pub use subsystem::IfnetSubsystem;
+pub use tenant::NsInterfaces;
 pub use wire::Wire;
+pub use wire_driver::WireDriver;

@@ -1,0 +1,47 @@
+//! Where what was replaced waits for a grace period.
+
+use crate::interface::Hooks;
+use crate::tenant::Names;
+use holm_lifetime::sync::{Arc, Mutex};
+use holm_lifetime::{Outgoing, grace};
+
+/// What was replaced and may still be looked at. Many of them share one grace period: it costs more than
+/// to create an interface.
+#[derive(Default)]
+pub(crate) struct Attic(Mutex<Vec<Old>>);
+
+pub(crate) enum Old {
+    Names(Outgoing<Names>),
+    Hooks(Outgoing<Arc<Hooks>>),
+}
+
+/// How many wait before somebody sees to it.
+const MOST: usize = 64;
+
+impl Attic {
+    pub(crate) fn keep(&self, old: Option<Old>) {
+        self.0.lock().extend(old);
+    }
+
+    /// Frees what waits, if it is much. Nothing is held.
+    pub(crate) fn tidy(&self) {
+        if self.0.lock().len() >= MOST {
+            self.empty();
+        }
+    }
+
+    /// Frees all that waits.
+    pub(crate) fn empty(&self) {
+        let all = std::mem::take(&mut *self.0.lock());
+        if all.is_empty() {
+            return;
+        }
+        let elapsed = grace::synchronize();
+        for old in all {
+            match old {
+                Old::Names(names) => drop(names.reclaim(&elapsed)),
+                Old::Hooks(hooks) => drop(hooks.reclaim(&elapsed)),
+            }
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! How interfaces come, move and go.
+
+use crate::driver::{Cloner, Driver, DriverError};
+use crate::ether::MacAddress;
+use crate::event::LinkChange;
+use crate::flags::Flags;
+use crate::interface::{Interface, Traits};
+use crate::lo;
+use crate::name::{IfName, NoIfName};
+use crate::request::{check_mac, check_mtu};
+use crate::tenant::{NsInterfaces, Tenant};
+use holm_lifetime::levels::{HeldLevels, Holding, Locked, NsRtnl};
+use holm_lifetime::sync::atomic::Ordering;
+use holm_lifetime::sync::{Arc, Condvar, Deadline, Mutex};
+use holm_lifetime::{Held, Owner, Ref, Retired, WeakRef};
+use holm_pool::PoolSubsystem;
+use std::fmt;
+
+/// What is said of a new interface of whatever kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewInterface {
+    /// Its name; otherwise its kind and the next free unit, as `lagg0`.
+    pub name: Option<IfName>,
+    /// Its MTU, of 576 to 65,521 bytes; otherwise what its kind chooses.
+    pub mtu: Option<usize>,
+    /// Its MAC address; otherwise one that follows from the names of the namespace and the interface.
+    pub mac: Option<MacAddress>,
+}
+
+/// Why an interface was not created. Nothing of it is left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// There is one of this name.
+    #[error("interface {0} exists already; choose another name, or destroy it first")]
+    Exists(IfName),
+    /// Its unit makes no name.
+    #[error(transparent)]
+    Name(#[from] NoIfName),
+    /// What was said of it can't be.
+    #[error("an interface of kind {kind} was not created: {why}")]
+    Invalid {
+        /// The kind.
+        kind: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Its driver could not be made.
+    #[error("an interface of kind {kind} was not created: {why}")]
+    Driver {
+        /// The kind.
+        kind: &'static str,
+        /// What the driver said.
+        why: DriverError,
+    },
+    /// The namespace goes.
+    #[error("namespace {0} takes no interface any more: it is being removed")]
+    Gone(String),
+}
+
+/// Why an interface was not moved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    /// There is none of this name.
+    #[error("there is no interface {0}")]
+    NoInterface(IfName),
+    /// There is one of this name where it should go.
+    #[error("interface {0} exists already in the other namespace; give another name")]
+    Exists(IfName),
+    /// Interfaces of its kind stay.
+    #[error("interface {name} is of kind {kind}, which stays in its namespace")]
+    Stays {
+        /// Which interface.
+        name: IfName,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// The other namespace goes, or the one it is in.
+    #[error("namespace {0} takes no interface any more: it is being removed")]
+    Gone(String),
+}
+
+/// Why an interface is not gone.
+#[derive(Debug, thiserror::Error)]
+pub enum DestroyError {
+    /// There is none of this name.
+    #[error("there is no interface {0}")]
+    NoInterface(IfName),
+    /// It goes with its namespace, and not before.
+    #[error("interface {0} is the loopback interface: it goes with its namespace")]
+    Permanent(IfName),
+    /// It is destroyed, and somebody still refers to it.
+    #[error("{0}")]
+    StillHeld(Box<Leaving>),
+}
+
+impl NsInterfaces {
+    /// Creates an interface. It is not up.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, if the thread holds a lock level.
+    pub fn create<C: Cloner>(
+        &self,
+        new: NewInterface,
+        cloner: C,
+    ) -> Result<Ref<Interface>, CreateError> {
+        new.check(C::KIND)?;
+        if let Some(name) = new.name.filter(|name| self.find(*name).is_some()) {
+            return Err(CreateError::Exists(name));
+        }
+        let made = cloner.make();
+        let driver = made.map_err(|why| CreateError::Driver { kind: C::KIND, why })?;
+        let born = {
+            let mut held = Locked::nothing();
+            let mut guard = self.0.ns.lock(&mut held);
+            self.0.bear::<C, _>(new, driver, guard.token())
+        };
+        self.0.shared.attic.tidy();
+        born.map_err(Stillborn::bury)
+    }
+
+    /// Destroys an interface, and its partner if it has one. When this returns `Ok`, nobody refers to
+    /// it and its driver is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`DestroyError`].
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, if the thread holds a lock level.
+    pub fn destroy(&self, name: IfName, deadline: Deadline) -> Result<(), DestroyError> {
+        let interface = self.find(name).ok_or(DestroyError::NoInterface(name))?;
+        if interface.kind() == lo::KIND {
+            return Err(DestroyError::Permanent(name));
+        }
+        let leaving = self.0.unlink(interface);
+        if leaving.is_empty() {
+            return Err(DestroyError::NoInterface(name));
+        }
+        let outcome = wait_all(leaving, deadline);
+        self.0.shared.attic.tidy();
+        outcome.map_err(|leaving| DestroyError::StillHeld(Box::new(leaving)))
+    }
+
+    /// Moves an interface to another namespace, under the name `to_name` or its own. It keeps its number,
+    /// its MAC address, MTU and flags, and loses its addresses; to those who listen it goes here and comes
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// [`MoveError`].
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, if the thread holds a lock level.
+    pub fn move_to(
+        &self,
+        name: IfName,
+        other: &NsInterfaces,
+        to_name: Option<IfName>,
+    ) -> Result<(), MoveError> {
+        let outcome = {
+            let mut held = Locked::nothing();
+            let mut rtnl = self.0.ns.rtnl(&mut held);
+            let mut both = self.0.ns.lock_two(&other.0.ns, rtnl.token());
+            self.0.move_to(name, &other.0, to_name.unwrap_or(name), both.token())
+        };
+        self.0.shared.attic.tidy();
+        outcome
+    }
+
+    /// The interfaces that are destroyed and still referred to, and by whom.
+    pub fn leaving(&self) -> Vec<(IfName, Held)> {
+        self.0
+            .ends
+            .state
+            .lock()
+            .waiting
+            .iter()
+            .map(|(_, name, weak)| (*name, weak.held()))
+            .collect()
+    }
+}
+
+/// Interfaces of a namespace that are destroyed and not gone yet.
+#[derive(Default)]
+pub(crate) struct Ends {
+    state: Mutex<EndsState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct EndsState {
+    waiting: Vec<(u64, IfName, WeakRef<Interface>)>,
+    /// Those whose last reference went where nobody waits for it.
+    drained: Vec<Interface>,
+    /// Those that went with the namespace, and the partners of them.
+    with_namespace: Vec<Leaving>,
+}
+
+/// An interface that was taken out of its namespace and may still be referred to. Dropped, it is left to
+/// a worker to destroy it when nobody does.
+pub struct Leaving {
+    name: IfName,
+    index: u64,
+    tenant: Arc<Tenant>,
+    /// Until whoever sleeps in the driver was woken.
+    sleepers: Option<Ref<Interface>>,
+    // Taken only by `wait` and `drop`.
+    retired: Option<Retired<Interface>>,
+}
+
+impl Leaving {
+    /// Waits until nobody refers to it, and destroys it.
+    ///
+    /// # Errors
+    ///
+    /// The same, to wait on, when `deadline` passes first.
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, if the thread holds a lock level.
+    pub fn wait(mut self, deadline: Deadline) -> Result<(), Leaving> {
+        self.wake();
+        let Some(retired) = self.retired.take() else { return Ok(()) };
+        match retired.wait(deadline) {
+            Ok(interface) => {
+                self.tenant.bury(interface);
+                Ok(())
+            }
+            Err(still) => {
+                self.retired = Some(still.retired);
+                Err(self)
+            }
+        }
+    }
+
+    /// Who refers to it.
+    pub fn held(&self) -> Held {
+        self.retired.as_ref().map(Retired::held).unwrap_or_default()
+    }
+
+    /// Has those return who sleep in the driver. Nothing is held.
+    fn wake(&mut self) {
+        if let Some(interface) = self.sleepers.take() {
+            interface.dyn_driver().wake();
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.wake();
+        if let Some(retired) = self.retired.take() {
+            let tenant = self.tenant.clone();
+            retired.on_drained(move |interface| tenant.drained(interface));
+        }
+    }
+}
+
+impl fmt::Display for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interface {} is being destroyed and still {}", self.name, self.held())
+    }
+}
+
+impl fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Leaving({} {}, {})", self.index, self.name, self.held())
+    }
+}
+
+/// Waits for all of them; returns the first that is still held, and leaves the others to a worker.
+fn wait_all(mut leaving: Vec<Leaving>, deadline: Deadline) -> Result<(), Leaving> {
+    // First all: they may wait for one another.
+    leaving.iter_mut().for_each(Leaving::wake);
+    leaving.into_iter().map(|leaving| leaving.wait(deadline)).fold(Ok(()), Result::and)
+}
+
+impl NewInterface {
+    pub(crate) fn check(&self, kind: &'static str) -> Result<(), CreateError> {
+        let checked = self.mtu.map_or(Ok(()), check_mtu).and(self.mac.map_or(Ok(()), check_mac));
+        checked.map_err(|why| CreateError::Invalid { kind, why })
+    }
+}
+
+/// What is left of an interface that could not be registered.
+pub(crate) struct Stillborn {
+    why: CreateError,
+    remains: Remains,
+}
+
+enum Remains {
+    Driver(Box<dyn Driver>),
+    Interface(Owner<Interface>),
+}
+
+impl Stillborn {
+    /// Destroys it. Nothing is held.
+    pub(crate) fn bury(self) -> CreateError {
+        match self.remains {
+            Remains::Driver(driver) => driver.destroy(),
+            Remains::Interface(owner) => {
+                owner.dyn_driver().wake();
+                // A source that it has added may be running.
+                owner.retire().on_drained(Interface::destroy);
+            }
+        }
+        self.why
+    }
+}
+
+impl Tenant {
+    /// Registers an interface with this driver.
+    pub(crate) fn bear<C: Cloner, H>(
+        self: &Arc<Self>,
+        new: NewInterface,
+        driver: Box<dyn Driver>,
+        held: &mut Locked<'_, Holding<NsRtnl, H>>,
+    ) -> Result<Ref<Interface>, Stillborn>
+    where
+        H: HeldLevels,
+    {
+        let (name, unit) = match self.choose_name(C::KIND, new.name, held) {
+            Ok(chosen) => chosen,
+            Err(why) => return Err(Stillborn { why, remains: Remains::Driver(driver) }),
+        };
+        let traits = Traits {
+            index: self.shared.next_index.fetch_add(1, Ordering::Relaxed),
+            kind: C::KIND,
+            unit,
+            name,
+            mtu: new.mtu.unwrap_or(C::MTU),
+            mac: new.mac.unwrap_or_else(|| stable_mac(self.ns.id().name.as_str(), name)),
+        };
+        let owner = Owner::new(Interface::new(traits, self.clone(), driver));
+        owner.set_own(owner.downgrade());
+        if let Err(why) = owner.dyn_driver().attach(&owner.downgrade()) {
+            let why = CreateError::Driver { kind: C::KIND, why };
+            return Err(Stillborn { why, remains: Remains::Interface(owner) });
+        }
+        let interface = owner.get();
+        if let Err(owner) = self.insert(owner, held) {
+            let why = CreateError::Gone(self.ns.id().to_string());
+            return Err(Stillborn { why, remains: Remains::Interface(owner) });
+        }
+        interface.tell(LinkChange::Registered, held);
+        Ok(interface)
+    }
+
+    fn choose_name<H: HeldLevels>(
+        &self,
+        kind: &'static str,
+        name: Option<IfName>,
+        held: &mut Locked<'_, Holding<NsRtnl, H>>,
+    ) -> Result<(IfName, u32), CreateError> {
+        let units = self.units(kind, held);
+        let free = (0..).find(|unit| !units.contains(unit)).unwrap_or(u32::MAX);
+        match name {
+            None => Ok((IfName::of_unit(kind, free)?, free)),
+            Some(name) if self.find(name).is_some() => Err(CreateError::Exists(name)),
+            Some(name) => {
+                let own = name.unit_of(kind).filter(|unit| !units.contains(unit));
+                Ok((name, own.unwrap_or(free)))
+            }
+        }
+    }
+
+    /// Takes an interface out of the namespace, and its partner out of the one that is in. Those that
+    /// were taken out are returned, to be waited for; none, if somebody else was first.
+    pub(crate) fn unlink(self: &Arc<Self>, interface: Ref<Interface>) -> Vec<Leaving> {
+        let mut held = Locked::nothing();
+        let Some(partner) = interface.dyn_driver().partner() else {
+            let mut guard = self.ns.lock(&mut held);
+            return self.unlink_one(interface.index(), guard.token()).into_iter().collect();
+        };
+        // Interfaces move only while `Rtnl` is held.
+        let mut rtnl = self.ns.rtnl(&mut held);
+        // Both are retired under the same locks.
+        let Some(partner) = partner.upgrade() else { return Vec::new() };
+        let home = partner.home();
+        let mut both = self.ns.lock_two(&home.ns, rtnl.token());
+        let first = self.unlink_one(interface.index(), both.token());
+        let second = first.as_ref().and_then(|_| home.unlink_one(partner.index(), both.token()));
+        first.into_iter().chain(second).collect()
+    }
+
+    pub(crate) fn unlink_one<H: HeldLevels>(
+        self: &Arc<Self>,
+        index: u64,
+        held: &mut Locked<'_, Holding<NsRtnl, H>>,
+    ) -> Option<Leaving> {
+        let owner = self.remove(index, held)?;
+        owner.tell(LinkChange::Unregistered, held);
+        owner.set_dying();
+        let name = owner.name();
+        self.ends.state.lock().waiting.push((index, name, owner.downgrade()));
+        let sleepers = Some(owner.get());
+        Some(Leaving { name, index, tenant: self.clone(), sleepers, retired: Some(owner.retire()) })
+    }
+
+    fn move_to<H>(
+        self: &Arc<Self>,
+        name: IfName,
+        other: &Arc<Self>,
+        to_name: IfName,
+        held: &mut Locked<'_, Holding<NsRtnl, H>>,
+    ) -> Result<(), MoveError>
+    where
+        H: HeldLevels,
+    {
+        let interface = self.find(name).ok_or(MoveError::NoInterface(name))?;
+        if !interface.dyn_driver().is_movable() {
+            return Err(MoveError::Stays { name, kind: interface.kind() });
+        }
+        let taken = other.find(to_name).is_some_and(|other| other.index() != interface.index());
+        if taken {
+            return Err(MoveError::Exists(to_name));
+        }
+        for ns in [self, other] {
+            if ns.is_closed(held) {
+                return Err(MoveError::Gone(ns.ns.id().to_string()));
+            }
+        }
+        if let Some(owner) = self.remove(interface.index(), held) {
+            interface.tell(LinkChange::Unregistered, held);
+            interface.set_home(other.clone(), to_name);
+            // It was not closed above, and the lock is held since.
+            if let Err(owner) = other.insert(owner, held) {
+                drop(owner);
+                return Err(MoveError::Gone(other.ns.id().to_string()));
+            }
+            interface.tell(LinkChange::Registered, held);
+            if interface.flags().has(Flags::UP) {
+                interface.tell(LinkChange::Up, held);
+            }
+            interface.dyn_driver().moved(&interface);
+        }
+        Ok(())
+    }
+
+    /// Takes all interfaces but `lo` out; nothing comes any more.
+    pub(crate) fn unlink_all(self: &Arc<Self>) {
+        let all = {
+            let mut held = Locked::nothing();
+            let mut guard = self.ns.lock(&mut held);
+            self.close(guard.token());
+            self.all(guard.token())
+        };
+        for interface in all {
+            if interface.kind() == lo::KIND {
+                continue;
+            }
+            let mut leaving = self.unlink(interface);
+            leaving.iter_mut().for_each(Leaving::wake);
+            self.ends.state.lock().with_namespace.extend(leaving);
+        }
+    }
+
+    /// Waits until all are gone, `lo` last. Nobody is inside the namespace.
+    pub(crate) fn wait_all_gone(self: &Arc<Self>) {
+        let with_namespace = std::mem::take(&mut self.ends.state.lock().with_namespace);
+        // It has no deadline, so nothing is left over.
+        let _ = wait_all(with_namespace, Deadline::Never);
+        let last = {
+            let mut held = Locked::nothing();
+            let mut guard = self.ns.lock(&mut held);
+            self.all(guard.token())
+        };
+        for interface in last {
+            let _ = wait_all(self.unlink(interface), Deadline::Never);
+        }
+        let mut state = self.ends.state.lock();
+        loop {
+            if let Some(interface) = state.drained.pop() {
+                drop(state);
+                self.bury(interface);
+                state = self.ends.state.lock();
+            } else if state.waiting.is_empty() {
+                return;
+            } else {
+                // Somebody else waits for it, and will bury it.
+                state = self.ends.changed.wait(state);
+            }
+        }
+    }
+
+    /// The end of an interface.
+    fn bury(&self, interface: Interface) {
+        let index = interface.index();
+        interface.destroy();
+        self.ends.state.lock().waiting.retain(|(other, ..)| *other != index);
+        self.ends.changed.notify_all();
+    }
+
+    /// The last reference has gone, on this thread, which may be any: only notes it.
+    fn drained(self: &Arc<Self>, interface: Interface) {
+        self.ends.state.lock().drained.push(interface);
+        self.ends.changed.notify_all();
+        // If the namespace can't be entered it goes, and sees to it.
+        if let Some(inside) = self.ns.enter()
+            && let Some(pool) = inside.get::<PoolSubsystem>()
+        {
+            let tenant = self.clone();
+            let _ = pool.spawn(move |turn| turn.may_block(|| tenant.bury_drained()));
+        }
+    }
+
+    fn bury_drained(&self) {
+        loop {
+            let interface = self.ends.state.lock().drained.pop();
+            match interface {
+                Some(interface) => self.bury(interface),
+                None => return,
+            }
+        }
+    }
+}
+
+/// A locally administered address that follows from the names: FNV-1a over both.
+fn stable_mac(ns: &str, name: IfName) -> MacAddress {
+    let bytes = ns.bytes().chain([0]).chain(name.as_str().bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The upper bits depend on all that came before.
+    let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
+    MacAddress([(a & !1) | 2, b, c, d, e, f])
+}
