@@ -94,9 +94,7 @@ impl Inbox {
 
     /// The interface is in another namespace: its source has to be there.
     pub(crate) fn moved(self: &Arc<Self>) {
-        if let Some(handle) = self.handle.lock().take() {
-            handle.remove();
-        }
+        self.remove_source();
         if !self.state.lock().frames.is_empty() {
             self.wake();
         }
@@ -110,7 +108,12 @@ impl Inbox {
             std::mem::take(&mut state.frames)
         };
         drop(frames);
-        if let Some(handle) = self.handle.lock().take() {
+        self.remove_source();
+    }
+
+    fn remove_source(&self) {
+        let handle = self.handle.lock().take();
+        if let Some(handle) = handle {
             handle.remove();
         }
     }

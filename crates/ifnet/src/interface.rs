@@ -368,6 +368,10 @@ impl Interface {
 
     /// Whether it was not so before.
     fn set_flags(&self, flags: Flags, on: bool) -> bool {
+        if self.flags().has(flags) == on {
+            // Nothing is written that others read all the time.
+            return false;
+        }
         let before = if on {
             self.flags.fetch_or(flags.0, Ordering::AcqRel)
         } else {
@@ -504,10 +508,11 @@ impl Interface {
         self.settings.lock().home.clone()
     }
 
-    /// It is in another namespace, has no receiver there, and no addresses.
+    /// It is in another namespace; nobody receives from it or looks at it there, and it has no addresses.
     pub(crate) fn set_home(&self, home: Arc<Tenant>, name: IfName) {
         let number = home.ns.id().id;
-        self.set_hooks(|hooks| (hooks.ns, hooks.receiver) = (number, None));
+        self.set_hooks(|hooks| *hooks = Hooks { ns: number, ..Hooks::default() });
+        self.set_flags(Flags::TAPPED, false);
         let mut settings = self.settings.lock();
         settings.addresses = Vec::new();
         settings.name = name;

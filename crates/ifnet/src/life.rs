@@ -9,7 +9,7 @@ use crate::lo;
 use crate::name::{IfName, NoIfName};
 use crate::request::{check_mac, check_mtu};
 use crate::tenant::{NsInterfaces, Tenant};
-use holm_lifetime::levels::{HeldLevels, Holding, Locked, NsRtnl};
+use holm_lifetime::levels::{HeldLevels, Holding, Locked, NsRtnl, assert_nothing_held};
 use holm_lifetime::sync::atomic::Ordering;
 use holm_lifetime::sync::{Arc, Condvar, Deadline, Mutex};
 use holm_lifetime::{Held, Owner, Ref, Retired, WeakRef};
@@ -176,14 +176,8 @@ impl NsInterfaces {
 
     /// The interfaces that are destroyed and still referred to, and by whom.
     pub fn leaving(&self) -> Vec<(IfName, Held)> {
-        self.0
-            .ends
-            .state
-            .lock()
-            .waiting
-            .iter()
-            .map(|(_, name, weak)| (*name, weak.held()))
-            .collect()
+        let state = self.0.ends.state.lock();
+        state.waiting.iter().map(|ending| (ending.name, ending.interface.held())).collect()
     }
 }
 
@@ -196,11 +190,19 @@ pub(crate) struct Ends {
 
 #[derive(Default)]
 struct EndsState {
-    waiting: Vec<(u64, IfName, WeakRef<Interface>)>,
+    waiting: Vec<Ending>,
     /// Those whose last reference went where nobody waits for it.
     drained: Vec<Interface>,
-    /// Those that went with the namespace, and the partners of them.
+    /// Those that go with the namespace, and the partners of them.
     with_namespace: Vec<Leaving>,
+}
+
+struct Ending {
+    index: u64,
+    name: IfName,
+    interface: WeakRef<Interface>,
+    /// To be waited for by who takes it; with somebody who does, or with a worker.
+    retired: Option<Retired<Interface>>,
 }
 
 /// An interface that was taken out of its namespace and may still be referred to. Dropped, it is left to
@@ -211,12 +213,10 @@ pub struct Leaving {
     tenant: Arc<Tenant>,
     /// Until whoever sleeps in the driver was woken.
     sleepers: Option<Ref<Interface>>,
-    // Taken only by `wait` and `drop`.
-    retired: Option<Retired<Interface>>,
 }
 
 impl Leaving {
-    /// Waits until nobody refers to it, and destroys it.
+    /// Waits until nobody refers to it and it is destroyed.
     ///
     /// # Errors
     ///
@@ -227,22 +227,15 @@ impl Leaving {
     /// In a debug build, if the thread holds a lock level.
     pub fn wait(mut self, deadline: Deadline) -> Result<(), Leaving> {
         self.wake();
-        let Some(retired) = self.retired.take() else { return Ok(()) };
-        match retired.wait(deadline) {
-            Ok(interface) => {
-                self.tenant.bury(interface);
-                Ok(())
-            }
-            Err(still) => {
-                self.retired = Some(still.retired);
-                Err(self)
-            }
-        }
+        assert_nothing_held();
+        if self.tenant.wait_gone(self.index, deadline) { Ok(()) } else { Err(self) }
     }
 
     /// Who refers to it.
     pub fn held(&self) -> Held {
-        self.retired.as_ref().map(Retired::held).unwrap_or_default()
+        let state = self.tenant.ends.state.lock();
+        let ending = state.waiting.iter().find(|ending| ending.index == self.index);
+        ending.map(|ending| ending.interface.held()).unwrap_or_default()
     }
 
     /// Has those return who sleep in the driver. Nothing is held.
@@ -256,10 +249,29 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.wake();
-        if let Some(retired) = self.retired.take() {
+        if let Some(retired) = self.tenant.ends.take(self.index) {
             let tenant = self.tenant.clone();
             retired.on_drained(move |interface| tenant.drained(interface));
         }
+    }
+}
+
+impl Ends {
+    /// What is to be waited for, unless somebody else does.
+    fn take(&self, index: u64) -> Option<Retired<Interface>> {
+        let mut state = self.state.lock();
+        let ending = state.waiting.iter_mut().find(|ending| ending.index == index)?;
+        ending.retired.take()
+    }
+
+    /// Puts it back, for others to wait for.
+    fn give_back(&self, index: u64, retired: Retired<Interface>) {
+        let mut state = self.state.lock();
+        if let Some(ending) = state.waiting.iter_mut().find(|ending| ending.index == index) {
+            ending.retired = Some(retired);
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 }
 
@@ -326,7 +338,12 @@ impl Tenant {
     where
         H: HeldLevels,
     {
-        let (name, unit) = match self.choose_name(C::KIND, new.name, held) {
+        let chosen = if self.is_closed(held) {
+            Err(CreateError::Gone(self.ns.id().to_string()))
+        } else {
+            self.choose_name(C::KIND, new.name, held)
+        };
+        let (name, unit) = match chosen {
             Ok(chosen) => chosen,
             Err(why) => return Err(Stillborn { why, remains: Remains::Driver(driver) }),
         };
@@ -345,10 +362,7 @@ impl Tenant {
             return Err(Stillborn { why, remains: Remains::Interface(owner) });
         }
         let interface = owner.get();
-        if let Err(owner) = self.insert(owner, held) {
-            let why = CreateError::Gone(self.ns.id().to_string());
-            return Err(Stillborn { why, remains: Remains::Interface(owner) });
-        }
+        self.insert(owner, held);
         interface.tell(LinkChange::Registered, held);
         Ok(interface)
     }
@@ -375,14 +389,18 @@ impl Tenant {
     /// were taken out are returned, to be waited for; none, if somebody else was first.
     pub(crate) fn unlink(self: &Arc<Self>, interface: Ref<Interface>) -> Vec<Leaving> {
         let mut held = Locked::nothing();
-        let Some(partner) = interface.dyn_driver().partner() else {
+        if interface.dyn_driver().partner().is_none() {
             let mut guard = self.ns.lock(&mut held);
-            return self.unlink_one(interface.index(), guard.token()).into_iter().collect();
-        };
+            // Not one whose partner was just being made.
+            if interface.dyn_driver().partner().is_none() {
+                return self.unlink_one(interface.index(), guard.token()).into_iter().collect();
+            }
+        }
         // Interfaces move only while `Rtnl` is held.
         let mut rtnl = self.ns.rtnl(&mut held);
         // Both are retired under the same locks.
-        let Some(partner) = partner.upgrade() else { return Vec::new() };
+        let partner = interface.dyn_driver().partner().and_then(|partner| partner.upgrade());
+        let Some(partner) = partner else { return Vec::new() };
         let home = partner.home();
         let mut both = self.ns.lock_two(&home.ns, rtnl.token());
         let first = self.unlink_one(interface.index(), both.token());
@@ -399,9 +417,11 @@ impl Tenant {
         owner.tell(LinkChange::Unregistered, held);
         owner.set_dying();
         let name = owner.name();
-        self.ends.state.lock().waiting.push((index, name, owner.downgrade()));
         let sleepers = Some(owner.get());
-        Some(Leaving { name, index, tenant: self.clone(), sleepers, retired: Some(owner.retire()) })
+        let interface = owner.downgrade();
+        let retired = Some(owner.retire());
+        self.ends.state.lock().waiting.push(Ending { index, name, interface, retired });
+        Some(Leaving { name, index, tenant: self.clone(), sleepers })
     }
 
     fn move_to<H>(
@@ -430,11 +450,7 @@ impl Tenant {
         if let Some(owner) = self.remove(interface.index(), held) {
             interface.tell(LinkChange::Unregistered, held);
             interface.set_home(other.clone(), to_name);
-            // It was not closed above, and the lock is held since.
-            if let Err(owner) = other.insert(owner, held) {
-                drop(owner);
-                return Err(MoveError::Gone(other.ns.id().to_string()));
-            }
+            other.insert(owner, held);
             interface.tell(LinkChange::Registered, held);
             if interface.flags().has(Flags::UP) {
                 interface.tell(LinkChange::Up, held);
@@ -475,17 +491,40 @@ impl Tenant {
         for interface in last {
             let _ = wait_all(self.unlink(interface), Deadline::Never);
         }
-        let mut state = self.ends.state.lock();
         loop {
-            if let Some(interface) = state.drained.pop() {
-                drop(state);
-                self.bury(interface);
-                state = self.ends.state.lock();
-            } else if state.waiting.is_empty() {
-                return;
-            } else {
-                // Somebody else waits for it, and will bury it.
-                state = self.ends.changed.wait(state);
+            let first = self.ends.state.lock().waiting.first().map(|ending| ending.index);
+            let Some(index) = first else { return };
+            self.wait_gone(index, Deadline::Never);
+        }
+    }
+
+    /// Waits until an interface that was taken out is destroyed. Whether it is.
+    fn wait_gone(&self, index: u64, deadline: Deadline) -> bool {
+        loop {
+            if let Some(retired) = self.ends.take(index) {
+                match retired.wait(deadline) {
+                    Ok(interface) => self.bury(interface),
+                    Err(still) => self.ends.give_back(index, still.retired),
+                }
+            }
+            self.bury_drained();
+            let mut state = self.ends.state.lock();
+            let ending = |state: &EndsState| {
+                state
+                    .waiting
+                    .iter()
+                    .find(|ending| ending.index == index)
+                    .map(|e| e.retired.is_some())
+            };
+            loop {
+                match ending(&state) {
+                    None => return true,
+                    Some(_) if deadline.passed() => return false,
+                    // Whoever waited has given up.
+                    Some(true) => break,
+                    Some(false) if !state.drained.is_empty() => break,
+                    Some(false) => state = self.ends.changed.wait_until(state, deadline).0,
+                }
             }
         }
     }
@@ -494,7 +533,7 @@ impl Tenant {
     fn bury(&self, interface: Interface) {
         let index = interface.index();
         interface.destroy();
-        self.ends.state.lock().waiting.retain(|(other, ..)| *other != index);
+        self.ends.state.lock().waiting.retain(|ending| ending.index != index);
         self.ends.changed.notify_all();
     }
 

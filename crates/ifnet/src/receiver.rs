@@ -2,6 +2,7 @@
 
 use crate::frame::{Frame, Frames};
 use crate::interface::Interface;
+use crate::request::{Request, RequestError};
 use holm_lifetime::WeakRef;
 use holm_pool::Turn;
 
@@ -24,6 +25,18 @@ pub trait Receiver: Send + Sync + 'static {
     /// it wakes who will.
     fn has_room(&self, interface: &Interface) {
         let _ = interface;
+    }
+
+    /// Has a say in a change that somebody [requests](crate::NsInterfaces::request) of the interface, as
+    /// a lagg does for its ports. The configuration lock is held. What is
+    /// [changed](Interface::change) by the receiver itself is not asked for here.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not be.
+    fn allows(&self, interface: &Interface, request: &Request) -> Result<(), RequestError> {
+        let _ = (interface, request);
+        Ok(())
     }
 
     /// The lagg that the interface is a port of.

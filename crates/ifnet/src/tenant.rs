@@ -41,6 +41,8 @@ pub(crate) struct Tenant {
 struct Table {
     /// The namespace goes: nothing comes any more.
     closed: bool,
+    /// References are recorded.
+    tracked: bool,
     /// In the order in which they came.
     owners: Vec<Owner<Interface>>,
 }
@@ -85,10 +87,22 @@ impl NsInterfaces {
             let mut guard = self.0.ns.lock(&mut held);
             // Under the lock it is not destroyed.
             let interface = self.find(name).ok_or(none)?;
+            if let Some(receiver) = interface.receiver() {
+                receiver.allows(&interface, request)?;
+            }
             interface.change(request, &mut guard.token().innermost())
         };
         self.0.shared.attic.tidy();
         outcome
+    }
+
+    /// Records from now on who refers to the interfaces here, from where in the code and when; or no
+    /// longer. It makes requests dearer.
+    pub fn track(&self, on: bool) {
+        let mut held = Locked::nothing();
+        let mut table = self.0.table.lock(&mut held);
+        table.tracked = on;
+        table.owners.iter().for_each(|owner| owner.track(on));
     }
 
     /// The namespace.
@@ -126,19 +140,16 @@ impl Tenant {
         }
     }
 
-    /// Lists an interface, or gives it back: the namespace goes.
+    /// Lists an interface. The namespace does not [go](Self::is_closed).
     pub(crate) fn insert<H: MayTake<DevBase>>(
         &self,
         owner: Owner<Interface>,
         held: &mut Locked<'_, H>,
-    ) -> Result<(), Owner<Interface>> {
+    ) {
         let mut table = self.table.lock(held);
-        if table.closed {
-            return Err(owner);
-        }
+        owner.track(table.tracked);
         table.owners.push(owner);
         self.publish(&table);
-        Ok(())
     }
 
     /// Takes an interface out of the list.
