@@ -5,8 +5,8 @@ use crate::tenant::Names;
 use holm_lifetime::sync::{Arc, Mutex};
 use holm_lifetime::{Outgoing, grace};
 
-/// What was replaced and may still be looked at. Many of them share one grace period: it costs more than
-/// to create an interface.
+/// What was replaced and may still be looked at. Who looks pays while grace periods are many, so those
+/// that hold nothing but names share one.
 #[derive(Default)]
 pub(crate) struct Attic(Mutex<Vec<Old>>);
 
@@ -15,7 +15,7 @@ pub(crate) enum Old {
     Hooks(Outgoing<Arc<Hooks>>),
 }
 
-/// How many wait before somebody sees to it.
+/// How many wait at most.
 const MOST: usize = 64;
 
 impl Attic {
@@ -23,9 +23,13 @@ impl Attic {
         self.0.lock().extend(old);
     }
 
-    /// Frees what waits, if it is much. Nothing is held.
+    /// Frees what waits, if it is much or holds what others own. Nothing is held.
     pub(crate) fn tidy(&self) {
-        if self.0.lock().len() >= MOST {
+        let urgent = {
+            let waiting = self.0.lock();
+            waiting.len() >= MOST || waiting.iter().any(|old| matches!(old, Old::Hooks(_)))
+        };
+        if urgent {
             self.empty();
         }
     }

@@ -561,13 +561,14 @@ impl Tenant {
     }
 }
 
-/// A locally administered address that follows from the names: FNV-1a over both.
+/// A locally administered address that follows from the names: FNV-1a over both, stirred.
 fn stable_mac(ns: &str, name: IfName) -> MacAddress {
     let bytes = ns.bytes().chain([0]).chain(name.as_str().bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // The upper bits depend on all that came before.
-    let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
+    // So that the upper bytes depend on the last letter too.
+    let stirred = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let [a, b, c, d, e, f, ..] = stirred.to_be_bytes();
     MacAddress([(a & !1) | 2, b, c, d, e, f])
 }
