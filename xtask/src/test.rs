@@ -44,6 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Kind::Shuttle => {
                 checked("shuttle", "holm-netns", "races")?;
                 checked("shuttle", "holm-pool", "races")?;
+                checked("shuttle", "holm-ifnet", "races")?;
                 checked("shuttle", "holm-sunrpc", "races")?;
                 checked("shuttle", "holm-nfsd", "races")?;
             }

@@ -1,0 +1,205 @@
+//! What the real code does, in a few lines each and with one mistake.
+
+use crate::pair::Cable;
+use crate::request::{Ask, Asked, NoInterface};
+use crate::world::State;
+use holm_lifetime::sync::{Condvar, Mutex};
+use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use shuttle::thread;
+
+/// The mistakes of who destroys an interface.
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    FreedWhenDying,
+    LockInsideTheState,
+    WaitsThenWakes,
+    WaitsWithTheLock,
+    LooksThenUnlinks,
+}
+
+/// An interface with a count of those who refer to it.
+struct Counted {
+    flaw: Flaw,
+    configuration: Mutex<()>,
+    dying: AtomicBool,
+    count: Mutex<usize>,
+    nobody: Condvar,
+    state: State,
+}
+
+impl Counted {
+    fn new(flaw: Flaw) -> Self {
+        Self {
+            flaw,
+            configuration: Mutex::new(()),
+            dying: AtomicBool::new(false),
+            count: Mutex::new(0),
+            nobody: Condvar::new(),
+            state: State::default(),
+        }
+    }
+
+    fn request(&self, ask: Ask) -> Result<(), NoInterface> {
+        {
+            let mut count = self.count.lock();
+            if self.dying.load(Ordering::SeqCst) {
+                return Err(NoInterface);
+            }
+            *count += 1;
+        }
+        match ask {
+            Ask::Question => self.state.work(),
+            Ask::Sleep => self.state.sleep(),
+            Ask::Change => {
+                let _configuration = self.configuration.lock();
+                self.state.work();
+            }
+        }
+        *self.count.lock() -= 1;
+        self.nobody.notify_all();
+        Ok(())
+    }
+
+    fn destroy(&self) -> bool {
+        let configuration = self.configuration.lock();
+        if self.flaw == Flaw::LooksThenUnlinks {
+            if self.dying.load(Ordering::SeqCst) {
+                return false;
+            }
+            drop(configuration);
+            thread::yield_now();
+            self.mark();
+        } else if self.mark() {
+            return false;
+        } else if self.flaw == Flaw::WaitsWithTheLock {
+            self.wait();
+            self.state.hand_back();
+            return true;
+        } else {
+            drop(configuration);
+        }
+        match self.flaw {
+            Flaw::FreedWhenDying => {}
+            // Whoever has the lock is done with the state; but who waits for it is not.
+            Flaw::LockInsideTheState => self.state.work(),
+            Flaw::WaitsThenWakes => {
+                self.wait();
+                self.state.wake();
+            }
+            Flaw::WaitsWithTheLock | Flaw::LooksThenUnlinks => {
+                self.state.wake();
+                self.wait();
+            }
+        }
+        self.state.hand_back();
+        true
+    }
+
+    /// Whether it was marked before.
+    fn mark(&self) -> bool {
+        let _count = self.count.lock();
+        self.dying.swap(true, Ordering::SeqCst)
+    }
+
+    fn wait(&self) {
+        let mut count = self.count.lock();
+        while *count > 0 {
+            count = self.nobody.wait(count);
+        }
+    }
+}
+
+macro_rules! flawed {
+    ($($name:ident),*) => {$(
+        pub struct $name(Counted);
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self(Counted::new(Flaw::$name))
+            }
+        }
+
+        impl Asked for $name {
+            fn request(&self, ask: Ask) -> Result<(), NoInterface> {
+                self.0.request(ask)
+            }
+
+            fn destroy(&self) -> bool {
+                self.0.destroy()
+            }
+
+            fn state(&self) -> &State {
+                &self.0.state
+            }
+        }
+    )*};
+}
+flawed!(FreedWhenDying, LockInsideTheState, WaitsThenWakes, WaitsWithTheLock, LooksThenUnlinks);
+
+/// A cable, each end of which locks its own namespace and then the other's.
+pub struct OwnNamespaceFirst {
+    ends: [Mutex<bool>; 2],
+    gone: AtomicUsize,
+}
+
+impl Default for OwnNamespaceFirst {
+    fn default() -> Self {
+        Self { ends: [(); 2].map(|()| Mutex::new(true)), gone: AtomicUsize::new(0) }
+    }
+}
+
+impl Cable for OwnNamespaceFirst {
+    fn destroy(&self, side: usize) -> bool {
+        let mut own = self.ends[side].lock();
+        let mut other = self.ends[1 - side].lock();
+        *other = false;
+        std::mem::replace(&mut *own, false) && self.gone.fetch_add(1, Ordering::SeqCst) == 0
+    }
+
+    fn set_up(&self, _: usize, _: bool) {}
+
+    fn links(&self) -> [bool; 2] {
+        [false; 2]
+    }
+
+    fn told(&self) -> [bool; 2] {
+        [false; 2]
+    }
+
+    fn ends(&self) -> [bool; 2] {
+        [0, 1].map(|side: usize| *self.ends[side].lock())
+    }
+}
+
+/// A cable, each end of which looks whether the other is up, and then notes that it is.
+#[derive(Default)]
+pub struct LooksBeforeItNotes {
+    up: [AtomicBool; 2],
+    links: [AtomicBool; 2],
+}
+
+impl Cable for LooksBeforeItNotes {
+    fn destroy(&self, _: usize) -> bool {
+        true
+    }
+
+    fn set_up(&self, side: usize, up: bool) {
+        let both = up && self.up[1 - side].load(Ordering::SeqCst);
+        self.up[side].store(up, Ordering::SeqCst);
+        for link in &self.links {
+            link.store(both, Ordering::SeqCst);
+        }
+    }
+
+    fn links(&self) -> [bool; 2] {
+        [0, 1].map(|side: usize| self.links[side].load(Ordering::SeqCst))
+    }
+
+    fn told(&self) -> [bool; 2] {
+        [false; 2]
+    }
+
+    fn ends(&self) -> [bool; 2] {
+        [false; 2]
+    }
+}
