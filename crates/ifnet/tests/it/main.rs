@@ -5,5 +5,7 @@ mod events;
 mod life;
 mod pair;
 mod requests;
+#[path = "../support/sockets.rs"]
+mod sockets;
 mod wire;
 mod world;

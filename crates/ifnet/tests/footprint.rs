@@ -1,0 +1,59 @@
+//! What a namespace takes that has interfaces and does nothing. A process of its own, because it counts
+//! all that is allocated.
+#![cfg(not(any(shuttle, loom)))]
+
+#[path = "../../netns/tests/support/counting.rs"]
+mod counting;
+
+use holm_ifnet::{IfnetSubsystem, NewInterface, Request};
+use holm_lifetime::Deadline;
+use holm_netns::Registry;
+use holm_pool::{Config, Pool};
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
+const NAMESPACES: usize = 1000;
+/// Of the 64 KiB that an idle namespace may take with all it has.
+const MOST: usize = 8 << 10;
+
+fn main() {
+    let pool = Pool::start(Config { workers: 1, ..Config::default() }).unwrap();
+    let registry = Registry::new().unwrap();
+    registry.register(pool.subsystem()).unwrap();
+    IfnetSubsystem::register(&registry).unwrap();
+    let hub = registry.create("hub").unwrap();
+    let inside = hub.enter().unwrap();
+    let ports = inside.get::<IfnetSubsystem>().unwrap();
+
+    let before = counting::allocated();
+    let all: Vec<_> =
+        (0..NAMESPACES).map(|n| registry.create(&*format!("n{n}")).unwrap()).collect();
+    let bare = each(before);
+    for ns in &all {
+        let inside = ns.enter().unwrap();
+        let interfaces = inside.get::<IfnetSubsystem>().unwrap();
+        let (end, _) = interfaces
+            .create_pair(NewInterface::default(), ports, NewInterface::default())
+            .unwrap();
+        for request in [
+            Request::SetUp(true),
+            Request::AddAddress("10.0.0.1/24".parse().unwrap()),
+            Request::AddAddress("fd00::1/64".parse().unwrap()),
+        ] {
+            interfaces.request(end.name(), &request).unwrap();
+        }
+    }
+    let with_pair = each(before);
+    println!(
+        "a namespace takes {bare} bytes with lo, {with_pair} with both ends of a pair as well"
+    );
+    assert!(with_pair <= MOST, "more than {MOST}");
+    drop(inside);
+    registry.remove_all(Deadline::Never).unwrap();
+    pool.stop();
+}
+
+fn each(before: isize) -> usize {
+    (counting::allocated() - before).unsigned_abs() / NAMESPACES
+}
