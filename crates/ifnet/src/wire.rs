@@ -9,13 +9,14 @@ use std::os::fd::BorrowedFd;
 ///
 /// Several threads may send while another receives.
 pub trait Wire: Send + Sync + 'static {
-    /// The descriptor whose events tell that there is something to receive or room to send. It stays
-    /// the same for as long as the wire is there, also when the peer goes and another comes.
+    /// The descriptor that becomes readable when there is something to receive, and when there is room
+    /// to send again after some was missing. It stays the same for as long as the wire is there, also
+    /// when the peer goes and another comes.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Appends at most `most` frames that have come to `frames`. As many as that: there may be more.
-    /// What is no frame (shorter than its header, longer than a frame can be) is left out and counted
-    /// in what is returned.
+    /// Appends at most `most` frames that have come to `frames`. What is no frame (shorter than its
+    /// header, longer than a frame can be) is left out, and counted in what is returned and as one of
+    /// `most`. Unless there is [more](Received::more), it has received until nothing more was there.
     ///
     /// # Errors
     ///
@@ -32,7 +33,8 @@ pub trait Wire: Send + Sync + 'static {
     /// As [`receive`](Self::receive).
     fn send(&self, frames: &mut Frames) -> io::Result<Sent>;
 
-    /// Whether somebody is at the other end, as far as can be known without asking the kernel.
+    /// Whether somebody is at the other end, as far as can be known without asking the kernel. It
+    /// changes in [`receive`](Self::receive) and [`send`](Self::send).
     fn has_peer(&self) -> bool;
 
     /// The MTU changes. A kernel interface at the other end is told where that is ours to do.
@@ -49,6 +51,8 @@ pub trait Wire: Send + Sync + 'static {
 /// What became of a [`Wire::receive`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Received {
+    /// It has stopped for being asked no more: there may be more, of which no event tells.
+    pub more: bool,
     /// What came and was no frame.
     pub malformed: u64,
     /// Frames that the kernel says it has dropped since it was last asked, where it says so.
