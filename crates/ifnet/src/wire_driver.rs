@@ -7,13 +7,13 @@ use crate::frame::Frames;
 use crate::inbox::Batch;
 use crate::interface::Interface;
 use crate::request::{Request, RequestError};
-use crate::wire::{Sent, Wire};
+use crate::wire::Wire;
 use holm_lifetime::WeakRef;
 use holm_lifetime::levels::Locked;
+use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use holm_lifetime::sync::{Arc, Mutex, OnceLock};
 use holm_netns::notifier::NsHeld;
-use holm_pool::{Handle, Interest, Next, Source, Turn};
-use std::io;
+use holm_pool::{Handle, Next, Source, Turn};
 use std::os::fd::BorrowedFd;
 
 /// Drives an interface by a [`Wire`]: receives in batches when the descriptor says so, sends at once, and
@@ -31,6 +31,8 @@ struct Line {
     wire: Box<dyn Wire>,
     queue: Mutex<Queue>,
     interface: OnceLock<WeakRef<Interface>>,
+    /// The wire is of no use any more: nothing is queued from then on.
+    broken: AtomicBool,
 }
 
 /// What waits for room.
@@ -39,8 +41,6 @@ struct Queue {
     frames: Frames,
     /// Who sends was told that there is no room.
     sender_waits: bool,
-    /// The wire is of no use any more.
-    broken: bool,
 }
 
 /// How many frames wait for room at most.
@@ -52,7 +52,7 @@ impl WireDriver {
     /// A driver for this wire.
     pub fn new(wire: impl Wire) -> Self {
         let (queue, interface) = (Mutex::default(), OnceLock::new());
-        let line = Line { wire: Box::new(wire), queue, interface };
+        let line = Line { wire: Box::new(wire), queue, interface, broken: AtomicBool::new(false) };
         Self { line: Arc::new(line), handle: OnceLock::new() }
     }
 }
@@ -74,16 +74,17 @@ impl Driver for WireDriver {
 
     fn transmit(&self, interface: &Interface, frames: &mut Frames) -> Result<(), DropReason> {
         let mut queue = self.line.queue.lock();
-        if queue.broken {
-            return Err(DropReason::NoPeer);
-        }
-        if queue.frames.is_empty() {
-            let sent = self.line.wire.send(frames);
-            self.line.note_sent(&sent, interface);
-            if sent.is_err() {
-                queue.broken = true;
-                return Err(DropReason::NoPeer);
+        if queue.frames.is_empty() && !self.line.is_broken() {
+            self.line.send(frames, interface);
+            if self.line.link() != interface.link()
+                && let Some(handle) = self.handle.get()
+            {
+                // The source says so: here a lock may be held.
+                handle.wake();
             }
+        }
+        if self.line.is_broken() {
+            return Err(DropReason::NoPeer);
         }
         let room = CAPACITY.saturating_sub(queue.frames.len()).min(frames.len());
         queue.frames.extend(frames.drain(..room));
@@ -123,31 +124,63 @@ impl Driver for WireDriver {
 
 impl Line {
     fn link(&self) -> LinkState {
-        if self.wire.has_peer() { LinkState::Up } else { LinkState::Down }
+        let up = self.wire.has_peer() && !self.is_broken();
+        if up { LinkState::Up } else { LinkState::Down }
     }
 
-    fn note_sent(&self, sent: &io::Result<Sent>, interface: &Interface) {
-        match sent {
-            Ok(sent) => interface.counters().sent.dropped(DropReason::NoPeer, sent.lost),
-            Err(_) => interface.counters().sent.failed(),
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    /// Takes frames off `frames` for as long as there is room. The queue is locked, so that they stay in
+    /// their order.
+    fn send(&self, frames: &mut Frames, interface: &Interface) {
+        let counters = &interface.counters().sent;
+        match self.wire.send(frames) {
+            Ok(sent) => counters.dropped(DropReason::NoPeer, sent.lost),
+            Err(_) => {
+                counters.failed();
+                self.broken.store(true, Ordering::SeqCst);
+            }
         }
     }
 
     /// Sends what waits. Whether who sends is to be told that there is room.
     fn flush(&self, interface: &Interface) -> bool {
         let mut queue = self.queue.lock();
-        if !queue.frames.is_empty() && !queue.broken {
-            let sent = self.wire.send(&mut queue.frames);
-            self.note_sent(&sent, interface);
-            if sent.is_err() {
-                queue.broken = true;
-                let lost = std::mem::take(&mut queue.frames);
-                interface.counters().sent.dropped(DropReason::NoPeer, lost.len() as u64);
-            } else if queue.frames.is_empty() {
-                queue.frames = Frames::new();
-            }
+        if !queue.frames.is_empty() && !self.is_broken() {
+            self.send(&mut queue.frames, interface);
+        }
+        if self.is_broken() {
+            let lost = queue.frames.len() as u64;
+            interface.counters().sent.dropped(DropReason::NoPeer, lost);
+            queue.frames.clear();
+        }
+        if queue.frames.is_empty() {
+            queue.frames = Frames::new();
         }
         queue.frames.len() <= CAPACITY / 2 && std::mem::take(&mut queue.sender_waits)
+    }
+
+    /// Hands over what has come, as far as the turn goes.
+    fn receive(&self, turn: &Turn<'_>, interface: &Interface) -> Next {
+        let counters = &interface.counters().received;
+        let mut batch = turn.scratch::<Batch>();
+        while turn.left() > 0 {
+            let Ok(received) = self.wire.receive(&mut batch.0, BATCH) else {
+                counters.failed();
+                self.broken.store(true, Ordering::SeqCst);
+                return Next::Idle;
+            };
+            counters.dropped(DropReason::Malformed, received.malformed);
+            counters.dropped(DropReason::Missed, received.missed);
+            turn.charge(1);
+            interface.receive(turn, &mut batch.0);
+            if !received.more {
+                return Next::Idle;
+            }
+        }
+        Next::More
     }
 }
 
@@ -156,42 +189,14 @@ impl Source for Line {
         Some(self.wire.fd())
     }
 
-    fn interest(&self) -> Interest {
-        Interest::ReadWrite
-    }
-
     fn run(&self, turn: &Turn<'_>) -> Next {
         let interface = self.interface.get().and_then(WeakRef::upgrade);
         let Some(interface) = interface else { return Next::Done };
+        let next = if self.is_broken() { Next::Idle } else { self.receive(turn, &interface) };
         if self.flush(&interface) {
             interface.has_room();
         }
-        let mut batch = turn.scratch::<Batch>();
-        let next = loop {
-            if turn.left() == 0 {
-                break Next::More;
-            }
-            match self.wire.receive(&mut batch.0, BATCH) {
-                Ok(received) => {
-                    let counters = &interface.counters().received;
-                    counters.dropped(DropReason::Malformed, received.malformed);
-                    counters.dropped(DropReason::Missed, received.missed);
-                }
-                Err(_) => {
-                    interface.counters().received.failed();
-                    self.queue.lock().broken = true;
-                    interface.set_link(LinkState::Down, &mut Locked::nothing());
-                    return Next::Done;
-                }
-            }
-            let full = batch.0.len() >= BATCH;
-            turn.charge(1);
-            interface.receive(turn, &mut batch.0);
-            if !full {
-                break Next::Idle;
-            }
-        };
         interface.set_link(self.link(), &mut Locked::nothing());
-        next
+        if self.is_broken() { Next::Done } else { next }
     }
 }
