@@ -1,7 +1,7 @@
 //! Where what was replaced waits for a grace period.
 
 use crate::interface::Hooks;
-use crate::tenant::Names;
+use crate::names::{Bucket, Buckets};
 use holm_lifetime::sync::{Arc, Mutex};
 use holm_lifetime::{Outgoing, grace};
 
@@ -11,7 +11,8 @@ use holm_lifetime::{Outgoing, grace};
 pub(crate) struct Attic(Mutex<Vec<Old>>);
 
 pub(crate) enum Old {
-    Names(Outgoing<Names>),
+    Bucket(Outgoing<Bucket>),
+    Buckets(Outgoing<Buckets>),
     Hooks(Outgoing<Arc<Hooks>>),
 }
 
@@ -43,7 +44,8 @@ impl Attic {
         let elapsed = grace::synchronize();
         for old in all {
             match old {
-                Old::Names(names) => drop(names.reclaim(&elapsed)),
+                Old::Bucket(bucket) => drop(bucket.reclaim(&elapsed)),
+                Old::Buckets(buckets) => drop(buckets.reclaim(&elapsed)),
                 Old::Hooks(hooks) => drop(hooks.reclaim(&elapsed)),
             }
         }

@@ -27,7 +27,7 @@ use std::fmt;
 pub struct Interface {
     index: u64,
     kind: &'static str,
-    unit: u32,
+    unit: AtomicU32,
     flags: AtomicU32,
     mtu: AtomicUsize,
     mac: AtomicU64,
@@ -83,7 +83,7 @@ impl Interface {
 
     /// Its number among those of its kind in the namespace.
     pub fn unit(&self) -> u32 {
-        self.unit
+        self.unit.load(Ordering::Relaxed)
     }
 
     /// Its name.
@@ -449,7 +449,9 @@ impl Interface {
             }
             Request::Rename(to) => {
                 let from = std::mem::replace(&mut self.settings.lock().name, *to);
-                home.republish(held);
+                if from != *to {
+                    home.renamed(self, from, held);
+                }
                 (from != *to).then_some(LinkChange::Renamed { from })
             }
             _ => None,
@@ -475,7 +477,7 @@ impl Interface {
         Self {
             index: traits.index,
             kind: traits.kind,
-            unit: traits.unit,
+            unit: AtomicU32::new(traits.unit),
             flags: AtomicU32::new(flags.0),
             mtu: AtomicUsize::new(traits.mtu),
             mac: AtomicU64::new(mac_to(traits.mac)),
@@ -509,7 +511,8 @@ impl Interface {
     }
 
     /// It is in another namespace; nobody receives from it or looks at it there, and it has no addresses.
-    pub(crate) fn set_home(&self, home: Arc<Tenant>, name: IfName) {
+    pub(crate) fn set_home(&self, home: Arc<Tenant>, name: IfName, unit: u32) {
+        self.unit.store(unit, Ordering::Relaxed);
         let number = home.ns.id().id;
         self.set_hooks(|hooks| *hooks = Hooks { ns: number, ..Hooks::default() });
         self.set_flags(Flags::TAPPED, false);

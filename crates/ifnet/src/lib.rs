@@ -24,6 +24,7 @@ pub mod interface;
 pub mod life;
 pub mod lo;
 pub mod name;
+mod names;
 pub mod pair;
 pub mod receiver;
 pub mod request;

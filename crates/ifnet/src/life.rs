@@ -14,6 +14,7 @@ use holm_lifetime::sync::atomic::Ordering;
 use holm_lifetime::sync::{Arc, Condvar, Deadline, Mutex};
 use holm_lifetime::{Held, Owner, Ref, Retired, WeakRef};
 use holm_pool::PoolSubsystem;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What is said of a new interface of whatever kind.
@@ -148,7 +149,7 @@ impl NsInterfaces {
     }
 
     /// Moves an interface to another namespace, under the name `to_name` or its own. It keeps its number,
-    /// its MAC address, MTU and flags, and loses its addresses; to those who listen it goes here and comes
+    /// its MAC address, MTU and flags, its unit if that is free there, and loses its addresses; to those who listen it goes here and comes
     /// there.
     ///
     /// # Errors
@@ -177,7 +178,7 @@ impl NsInterfaces {
     /// The interfaces that are destroyed and still referred to, and by whom.
     pub fn leaving(&self) -> Vec<(IfName, Held)> {
         let state = self.0.ends.state.lock();
-        state.waiting.iter().map(|ending| (ending.name, ending.interface.held())).collect()
+        state.waiting.values().map(|ending| (ending.name, ending.interface.held())).collect()
     }
 }
 
@@ -190,7 +191,8 @@ pub(crate) struct Ends {
 
 #[derive(Default)]
 struct EndsState {
-    waiting: Vec<Ending>,
+    /// By their numbers.
+    waiting: BTreeMap<u64, Ending>,
     /// Those whose last reference went where nobody waits for it.
     drained: Vec<Interface>,
     /// Those that go with the namespace, and the partners of them.
@@ -198,7 +200,6 @@ struct EndsState {
 }
 
 struct Ending {
-    index: u64,
     name: IfName,
     interface: WeakRef<Interface>,
     /// To be waited for by who takes it; with somebody who does, or with a worker.
@@ -234,8 +235,7 @@ impl Leaving {
     /// Who refers to it.
     pub fn held(&self) -> Held {
         let state = self.tenant.ends.state.lock();
-        let ending = state.waiting.iter().find(|ending| ending.index == self.index);
-        ending.map(|ending| ending.interface.held()).unwrap_or_default()
+        state.waiting.get(&self.index).map(|ending| ending.interface.held()).unwrap_or_default()
     }
 
     /// Has those return who sleep in the driver. Nothing is held.
@@ -260,14 +260,13 @@ impl Ends {
     /// What is to be waited for, unless somebody else does.
     fn take(&self, index: u64) -> Option<Retired<Interface>> {
         let mut state = self.state.lock();
-        let ending = state.waiting.iter_mut().find(|ending| ending.index == index)?;
-        ending.retired.take()
+        state.waiting.get_mut(&index)?.retired.take()
     }
 
     /// Puts it back, for others to wait for.
     fn give_back(&self, index: u64, retired: Retired<Interface>) {
         let mut state = self.state.lock();
-        if let Some(ending) = state.waiting.iter_mut().find(|ending| ending.index == index) {
+        if let Some(ending) = state.waiting.get_mut(&index) {
             ending.retired = Some(retired);
         }
         drop(state);
@@ -373,15 +372,14 @@ impl Tenant {
         name: Option<IfName>,
         held: &mut Locked<'_, Holding<NsRtnl, H>>,
     ) -> Result<(IfName, u32), CreateError> {
-        let units = self.units(kind, held);
-        let free = (0..).find(|unit| !units.contains(unit)).unwrap_or(u32::MAX);
-        match name {
-            None => Ok((IfName::of_unit(kind, free)?, free)),
-            Some(name) if self.find(name).is_some() => Err(CreateError::Exists(name)),
-            Some(name) => {
-                let own = name.unit_of(kind).filter(|unit| !units.contains(unit));
-                Ok((name, own.unwrap_or(free)))
-            }
+        let Some(name) = name else { return Ok(self.free_unit(kind, held)?) };
+        if self.find(name).is_some() {
+            return Err(CreateError::Exists(name));
+        }
+        let own = name.unit_of(kind).filter(|unit| !self.has_unit(kind, *unit, held));
+        match own {
+            Some(unit) => Ok((name, unit)),
+            None => Ok((name, self.free_unit(kind, held)?.1)),
         }
     }
 
@@ -420,7 +418,7 @@ impl Tenant {
         let sleepers = Some(owner.get());
         let interface = owner.downgrade();
         let retired = Some(owner.retire());
-        self.ends.state.lock().waiting.push(Ending { index, name, interface, retired });
+        self.ends.state.lock().waiting.insert(index, Ending { name, interface, retired });
         Some(Leaving { name, index, tenant: self.clone(), sleepers })
     }
 
@@ -449,7 +447,11 @@ impl Tenant {
         }
         if let Some(owner) = self.remove(interface.index(), held) {
             interface.tell(LinkChange::Unregistered, held);
-            interface.set_home(other.clone(), to_name);
+            let unit = match other.has_unit(interface.kind(), interface.unit(), held) {
+                false => interface.unit(),
+                true => other.free_unit(interface.kind(), held).map_or(u32::MAX, |(_, unit)| unit),
+            };
+            interface.set_home(other.clone(), to_name, unit);
             other.insert(owner, held);
             interface.tell(LinkChange::Registered, held);
             if interface.flags().has(Flags::UP) {
@@ -492,7 +494,7 @@ impl Tenant {
             let _ = wait_all(self.unlink(interface), Deadline::Never);
         }
         loop {
-            let first = self.ends.state.lock().waiting.first().map(|ending| ending.index);
+            let first = self.ends.state.lock().waiting.keys().next().copied();
             let Some(index) = first else { return };
             self.wait_gone(index, Deadline::Never);
         }
@@ -509,15 +511,8 @@ impl Tenant {
             }
             self.bury_drained();
             let mut state = self.ends.state.lock();
-            let ending = |state: &EndsState| {
-                state
-                    .waiting
-                    .iter()
-                    .find(|ending| ending.index == index)
-                    .map(|e| e.retired.is_some())
-            };
             loop {
-                match ending(&state) {
+                match state.waiting.get(&index).map(|ending| ending.retired.is_some()) {
                     None => return true,
                     Some(_) if deadline.passed() => return false,
                     // Whoever waited has given up.
@@ -533,7 +528,7 @@ impl Tenant {
     fn bury(&self, interface: Interface) {
         let index = interface.index();
         interface.destroy();
-        self.ends.state.lock().waiting.retain(|ending| ending.index != index);
+        self.ends.state.lock().waiting.remove(&index);
         self.ends.changed.notify_all();
     }
 

@@ -1,18 +1,18 @@
 //! The interfaces of one namespace.
 
-use crate::attic::Old;
 use crate::event::{LinkChange, LinkEvent};
 use crate::interface::Interface;
 use crate::life::Ends;
-use crate::name::IfName;
+use crate::name::{IfName, NoIfName};
+use crate::names::Names;
 use crate::request::{Reply, Request, RequestError};
 use crate::subsystem::Shared;
 use holm_lifetime::levels::{DevBase, LevelMutex, Locked, MayTake};
 use holm_lifetime::sync::Arc;
-use holm_lifetime::{Owner, Published, Ref, WeakRef, grace};
+use holm_lifetime::{Owner, Ref};
 use holm_netns::Namespace;
 use holm_netns::notifier::{Member, NsHeld, Source};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The interfaces of one namespace: what
@@ -33,7 +33,7 @@ pub(crate) struct Tenant {
     /// Changed only while the configuration lock is held.
     table: LevelMutex<DevBase, Table>,
     /// The same for those who have no lock.
-    names: Published<Names>,
+    names: Names,
     pub(crate) ends: Ends,
 }
 
@@ -43,12 +43,19 @@ struct Table {
     closed: bool,
     /// References are recorded.
     tracked: bool,
-    /// In the order in which they came.
-    owners: Vec<Owner<Interface>>,
+    /// By their numbers, and so mostly in the order in which they came.
+    owners: BTreeMap<u64, Owner<Interface>>,
+    /// The units that each kind has here.
+    units: Vec<(&'static str, Units)>,
 }
 
-/// Interfaces by name, in the order of the names.
-pub(crate) struct Names(Box<[(IfName, WeakRef<Interface>)]>);
+/// The units of one kind.
+#[derive(Default)]
+struct Units {
+    taken: BTreeSet<u32>,
+    /// All before this one are taken.
+    full_below: u32,
+}
 
 impl NsInterfaces {
     /// The interface of this name. Takes no lock.
@@ -60,10 +67,10 @@ impl NsInterfaces {
 
     /// All interfaces there are, in the order of their names. Takes no lock.
     pub fn list(&self) -> Vec<Ref<Interface>> {
-        let section = grace::section();
-        let names = self.0.names.get(&section);
-        let all = names.into_iter().flat_map(|names| &names.0);
-        all.filter_map(|(_, interface)| interface.upgrade()).collect()
+        let mut all = Vec::new();
+        self.0.names.for_each(|interface| all.push(interface));
+        all.sort_by_cached_key(|interface| interface.name());
+        all
     }
 
     /// Asks or tells the interface of this name something.
@@ -102,7 +109,7 @@ impl NsInterfaces {
         let mut held = Locked::nothing();
         let mut table = self.0.table.lock(&mut held);
         table.tracked = on;
-        table.owners.iter().for_each(|owner| owner.track(on));
+        table.owners.values().for_each(|owner| owner.track(on));
     }
 
     /// The namespace.
@@ -118,7 +125,7 @@ impl Tenant {
             member,
             shared,
             table: LevelMutex::new(Table::default()),
-            names: Published::new(None),
+            names: Names::new(),
             ends: Ends::default(),
         }
     }
@@ -126,10 +133,7 @@ impl Tenant {
     #[inline]
     #[track_caller]
     pub(crate) fn find(&self, name: IfName) -> Option<Ref<Interface>> {
-        let section = grace::section();
-        let names = &self.names.get(&section)?.0;
-        let place = names.binary_search_by_key(&name, |(name, _)| *name).ok()?;
-        names.get(place)?.1.upgrade()
+        self.names.find(name)
     }
 
     /// Whether an interface may have this name.
@@ -148,8 +152,10 @@ impl Tenant {
     ) {
         let mut table = self.table.lock(held);
         owner.track(table.tracked);
-        table.owners.push(owner);
-        self.publish(&table);
+        table.units(owner.kind()).take(owner.unit());
+        let (name, interface) = (owner.name(), owner.downgrade());
+        table.owners.insert(owner.index(), owner);
+        self.names.insert(name, interface, table.owners.len(), &self.shared.attic);
     }
 
     /// Takes an interface out of the list.
@@ -159,10 +165,13 @@ impl Tenant {
         held: &mut Locked<'_, H>,
     ) -> Option<Owner<Interface>> {
         let mut table = self.table.lock(held);
-        let place = table.owners.iter().position(|owner| owner.index() == index)?;
-        let owner = table.owners.remove(place);
-        table.owners.shrink_to_fit();
-        self.publish(&table);
+        let owner = table.owners.remove(&index)?;
+        table.units(owner.kind()).give_back(owner.unit());
+        // When the namespace goes, who looks for one that was taken out finds that it can't be had. So
+        // then there is nothing that a grace period is needed for.
+        if !table.closed {
+            self.names.remove(owner.name(), table.owners.len(), &self.shared.attic);
+        }
         Some(owner)
     }
 
@@ -172,20 +181,39 @@ impl Tenant {
     }
 
     /// An interface has another name.
-    pub(crate) fn republish(&self, held: &mut NsHeld<'_>) {
-        self.publish(&self.table.lock(held));
+    pub(crate) fn renamed(&self, interface: &Interface, from: IfName, held: &mut NsHeld<'_>) {
+        let table = self.table.lock(held);
+        let (len, attic) = (table.owners.len(), &self.shared.attic);
+        if !table.closed {
+            self.names.insert(interface.name(), interface.downgrade(), len, attic);
+            self.names.remove(from, len, attic);
+        }
     }
 
-    /// The units of a kind that are taken, by an interface or by the name of one.
-    pub(crate) fn units<H: MayTake<DevBase>>(
+    /// The first unit of a kind that no interface has, nor the name of one; and its name.
+    pub(crate) fn free_unit<H: MayTake<DevBase>>(
         &self,
-        kind: &str,
+        kind: &'static str,
         held: &mut Locked<'_, H>,
-    ) -> BTreeSet<u32> {
-        let table = self.table.lock(held);
-        let of_kind = table.owners.iter().filter(|owner| owner.kind() == kind);
-        let named = table.owners.iter().filter_map(|owner| owner.name().unit_of(kind));
-        of_kind.map(|owner| owner.unit()).chain(named).collect()
+    ) -> Result<(IfName, u32), NoIfName> {
+        let mut table = self.table.lock(held);
+        for unit in table.units(kind).free() {
+            let name = IfName::of_unit(kind, unit)?;
+            if self.find(name).is_none() {
+                return Ok((name, unit));
+            }
+        }
+        IfName::of_unit(kind, u32::MAX).map(|name| (name, u32::MAX))
+    }
+
+    /// Whether an interface has this unit.
+    pub(crate) fn has_unit<H: MayTake<DevBase>>(
+        &self,
+        kind: &'static str,
+        unit: u32,
+        held: &mut Locked<'_, H>,
+    ) -> bool {
+        self.table.lock(held).units(kind).taken.contains(&unit)
     }
 
     /// Whether nothing comes any more.
@@ -195,20 +223,40 @@ impl Tenant {
 
     /// All interfaces, in the order in which they came.
     pub(crate) fn all<H: MayTake<DevBase>>(&self, held: &mut Locked<'_, H>) -> Vec<Ref<Interface>> {
-        self.table.lock(held).owners.iter().map(Owner::get).collect()
+        self.table.lock(held).owners.values().map(Owner::get).collect()
+    }
+}
+
+impl Table {
+    fn units(&mut self, kind: &'static str) -> &mut Units {
+        let place = self.units.iter().position(|(other, _)| *other == kind);
+        let place = place.unwrap_or_else(|| {
+            self.units.push((kind, Units::default()));
+            self.units.len() - 1
+        });
+        match self.units.get_mut(place) {
+            Some((_, units)) => units,
+            None => unreachable!("found or pushed just now"),
+        }
+    }
+}
+
+impl Units {
+    fn take(&mut self, unit: u32) {
+        self.taken.insert(unit);
     }
 
-    fn publish(&self, table: &Table) {
-        if table.closed {
-            // Who looks for one that was taken out finds that it can't be had. So when the namespace
-            // goes there is nothing that a grace period is needed for.
-            return;
+    fn give_back(&mut self, unit: u32) {
+        self.taken.remove(&unit);
+        self.full_below = self.full_below.min(unit);
+    }
+
+    /// Those that are free, lowest first.
+    fn free(&mut self) -> impl Iterator<Item = u32> {
+        while self.taken.contains(&self.full_below) {
+            self.full_below += 1;
         }
-        let mut names: Box<[_]> =
-            table.owners.iter().map(|owner| (owner.name(), owner.downgrade())).collect();
-        names.sort_unstable_by_key(|(name, _)| *name);
-        let old = self.names.replace(Some(Box::new(Names(names))));
-        self.shared.attic.keep(old.map(Old::Names));
+        (self.full_below..u32::MAX).filter(|unit| !self.taken.contains(unit))
     }
 }
 
