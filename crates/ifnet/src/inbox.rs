@@ -27,12 +27,14 @@ struct State {
     /// The sender was told that there is no room.
     sender_waits: bool,
     closed: bool,
+    /// How often the interface was moved: an outlet of before takes nothing any more.
+    moves: u64,
 }
 
-/// How many frames may wait.
-pub(crate) const CAPACITY: usize = 512;
+/// How many frames may wait. A model checker explores what happens when there is no room.
+const CAPACITY: usize = if cfg!(shuttle) { 2 } else { 512 };
 /// How many are handed over at once.
-const BATCH: usize = 64;
+const BATCH: usize = if cfg!(shuttle) { 1 } else { 64 };
 
 impl Inbox {
     /// Says who receives, before anybody sends.
@@ -80,8 +82,10 @@ impl Inbox {
             return handle.wake();
         }
         let interface = self.interface.get().and_then(WeakRef::upgrade);
-        let added = interface
-            .map(|interface| interface.add_source(Arc::new(Outlet { inbox: self.clone() })));
+        let added = interface.map(|interface| {
+            let moves = self.state.lock().moves;
+            interface.add_source(Arc::new(Outlet { inbox: self.clone(), moves }))
+        });
         match added {
             Some(Ok(added)) => {
                 added.wake();
@@ -94,6 +98,7 @@ impl Inbox {
 
     /// The interface is in another namespace: its source has to be there.
     pub(crate) fn moved(self: &Arc<Self>) {
+        self.state.lock().moves += 1;
         self.remove_source();
         if !self.state.lock().frames.is_empty() {
             self.wake();
@@ -119,8 +124,11 @@ impl Inbox {
     }
 
     /// Moves frames to `batch`. Whether the sender is to be told that there is room.
-    fn take(&self, batch: &mut Frames) -> bool {
+    fn take(&self, moves: u64, batch: &mut Frames) -> bool {
         let mut state = self.state.lock();
+        if state.moves != moves {
+            return false;
+        }
         let most = state.frames.len().min(BATCH);
         batch.extend(state.frames.drain(..most));
         if state.frames.is_empty() && state.frames.capacity() > BATCH {
@@ -133,6 +141,7 @@ impl Inbox {
 /// Hands over what is in an inbox.
 struct Outlet {
     inbox: Arc<Inbox>,
+    moves: u64,
 }
 
 impl Source for Outlet {
@@ -141,7 +150,7 @@ impl Source for Outlet {
         let Some(interface) = interface else { return Next::Done };
         let mut batch = turn.scratch::<Batch>();
         while turn.left() > 0 {
-            let tell_sender = self.inbox.take(&mut batch.0);
+            let tell_sender = self.inbox.take(self.moves, &mut batch.0);
             if tell_sender && let Some(sender) = self.inbox.sender.get().and_then(WeakRef::upgrade)
             {
                 sender.has_room();

@@ -410,8 +410,11 @@ impl Interface {
         request.check(name)?;
         let home = self.settings.lock().home.clone();
         match request {
-            Request::AddAddress(cidr) if self.addresses().contains(cidr) => {
-                return Err(RequestError::Exists { name, what: format!("address {cidr}") });
+            Request::AddAddress(cidr) => {
+                let same = |other: &Cidr| other.address() == cidr.address();
+                if let Some(other) = self.addresses().into_iter().find(same) {
+                    return Err(RequestError::Exists { name, what: format!("address {other}") });
+                }
             }
             Request::RemoveAddress(cidr) if !self.addresses().contains(cidr) => {
                 return Err(RequestError::NotFound { name, what: format!("address {cidr}") });

@@ -149,7 +149,8 @@ impl NsInterfaces {
     }
 
     /// Moves an interface to another namespace, under the name `to_name` or its own. It keeps its number,
-    /// its MAC address, MTU and flags, its unit if that is free there, and loses its addresses; to those who listen it goes here and comes
+    /// its MAC address, MTU and flags, its unit if that is free there, and loses its addresses and what was
+    /// on its way to it; to those who listen it goes here and comes
     /// there.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 mod events;
 mod life;
+mod names;
 mod pair;
 mod requests;
 #[path = "../support/sockets.rs"]

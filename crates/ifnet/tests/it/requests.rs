@@ -40,6 +40,7 @@ fn what_is_refused_changes_nothing() {
         (Request::SetMtu(usize::MAX), Errno::INVAL),
         (Request::SetMac("ff:ff:ff:ff:ff:ff".parse().unwrap()), Errno::INVAL),
         (Request::AddAddress(address), Errno::EXIST),
+        (Request::AddAddress("10.0.0.1/8".parse().unwrap()), Errno::EXIST),
         (Request::RemoveAddress("10.0.0.2/24".parse().unwrap()), Errno::NOENT),
         (Request::Rename(named("lo")), Errno::EXIST),
         (Request::Lagg(LaggRequest::Status), Errno::OPNOTSUPP),

@@ -8,7 +8,12 @@
 
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
+mod inbox;
 mod pair;
 mod request;
 mod sketch;
+// What the tests of the pool need besides.
+#[allow(dead_code)]
+#[path = "../../../pool/tests/races/stand.rs"]
+mod stand;
 mod world;

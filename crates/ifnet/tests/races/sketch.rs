@@ -1,5 +1,6 @@
 //! What the real code does, in a few lines each and with one mistake.
 
+use crate::inbox::Mail;
 use crate::pair::Cable;
 use crate::request::{Ask, Asked, NoInterface};
 use crate::world::State;
@@ -201,5 +202,89 @@ impl Cable for LooksBeforeItNotes {
 
     fn ends(&self) -> [bool; 2] {
         [false; 2]
+    }
+}
+
+/// Room for one frame, and an outlet that is woken.
+#[derive(Default)]
+struct Inbox {
+    state: Mutex<InboxState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct InboxState {
+    frames: Vec<u32>,
+    woken: bool,
+    sender_waits: bool,
+    told_of_room: bool,
+    came: Vec<u32>,
+}
+
+impl Inbox {
+    fn wake(&self) {
+        self.state.lock().woken = true;
+        self.changed.notify_all();
+    }
+
+    fn push(&self, number: u32) {
+        self.state.lock().frames.push(number);
+    }
+
+    fn wait_for_room(&self) {
+        let mut state = self.state.lock();
+        while !std::mem::take(&mut state.told_of_room) {
+            state = self.changed.wait(state);
+        }
+    }
+
+    /// What a worker does, until so many have come.
+    fn hand_over(&self, count: usize) -> Vec<u32> {
+        let mut state = self.state.lock();
+        while state.came.len() < count {
+            while !std::mem::take(&mut state.woken) {
+                state = self.changed.wait(state);
+            }
+            let mut frames = std::mem::take(&mut state.frames);
+            state.came.append(&mut frames);
+            state.told_of_room |= std::mem::take(&mut state.sender_waits);
+            self.changed.notify_all();
+        }
+        state.came.clone()
+    }
+}
+
+/// The outlet is woken, and then the frame is put in.
+#[derive(Default)]
+pub struct WakesThenPuts(Inbox);
+
+impl Mail for WakesThenPuts {
+    fn send(&self, number: u32) {
+        self.0.wake();
+        self.0.push(number);
+    }
+
+    fn receive(&self, count: usize) -> Vec<u32> {
+        self.0.hand_over(count)
+    }
+}
+
+/// Who sends looks whether there is room, and then says that it waits.
+#[derive(Default)]
+pub struct LooksThenSaysItWaits(Inbox);
+
+impl Mail for LooksThenSaysItWaits {
+    fn send(&self, number: u32) {
+        let full = !self.0.state.lock().frames.is_empty();
+        if full {
+            self.0.state.lock().sender_waits = true;
+            self.0.wait_for_room();
+        }
+        self.0.push(number);
+        self.0.wake();
+    }
+
+    fn receive(&self, count: usize) -> Vec<u32> {
+        self.0.hand_over(count)
     }
 }
