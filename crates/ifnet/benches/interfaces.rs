@@ -1,12 +1,16 @@
-//! What interfaces cost: requests while others come and go, and their life. `--json` for programs.
+//! What interfaces cost: requests while others come and go, their life, and frames over a pair. `--json`
+//! for programs.
 
-use holm_ifnet::{IfName, IfnetSubsystem, NewInterface, NsInterfaces, Request};
+use holm_ifnet::{
+    Frames, IfName, IfnetSubsystem, Interface, NewInterface, NsInterfaces, Receiver, Request,
+};
 use holm_lifetime::Deadline;
+use holm_lifetime::levels::Locked;
 use holm_netns::Registry;
-use holm_pool::{Config, Pool};
+use holm_pool::{Config, Pool, Turn};
 use std::hint::black_box;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -40,12 +44,16 @@ fn main() {
     let busy = median(|round| round.busy);
     let alone = median(|round| round.alone);
     let meanwhile = median(|round| round.meanwhile);
+    let mut all: Vec<f64> = (0..ROUNDS).map(|_| frames(interfaces)).collect();
+    all.sort_by(f64::total_cmp);
+    let frames = all[all.len() / 2];
     if json {
         println!(
-            "{{\"requests_per_s\":{quiet:.0},\"requests_per_s_during_churn\":{busy:.0},\
+            "{{\"pair_frames_per_s\":{frames:.0},\"requests_per_s\":{quiet:.0},\"requests_per_s_during_churn\":{busy:.0},\
              \"pair_life_us\":{alone:.2},\"pair_life_during_requests_us\":{meanwhile:.2}}}"
         );
     } else {
+        println!("frames of 1500 bytes over a pair              {:>8.2} million/s", frames / 1e6);
         println!("requests of 2 threads to one interface        {:>8.2} million/s", quiet / 1e6);
         println!("... while another thread makes and ends pairs {:>8.2} million/s", busy / 1e6);
         println!("a pair's life, both ends                      {alone:>8.2} us");
@@ -109,6 +117,47 @@ fn run(interfaces: &NsInterfaces, requesters: usize, churn: bool) -> (f64, f64) 
     });
     let requests = count.load(Ordering::Relaxed) as f64 / time.as_secs_f64();
     (requests, time.as_secs_f64() * 1e6 / f64::from(lives.max(1)))
+}
+
+/// Frames a second over a pair: one thread sends, the pool's one worker receives and drops them.
+fn frames(interfaces: &NsInterfaces) -> f64 {
+    let new = NewInterface::default();
+    let (one, two) = interfaces.create_pair(new, interfaces, new).expect("a pair");
+    for interface in [&one, &two] {
+        interfaces.request(interface.name(), &Request::SetUp(true)).expect("it can be up");
+    }
+    let receiver = Arc::new(Drops::default());
+    {
+        let mut held = Locked::nothing();
+        let mut guard = interfaces.namespace().lock(&mut held);
+        drop(two.set_receiver(Some(receiver.clone()), guard.token()));
+    }
+    let start = Instant::now();
+    let mut batch = Vec::new();
+    while start.elapsed() < TIME {
+        let room = one.room().min(64);
+        if room == 0 {
+            std::thread::yield_now();
+            continue;
+        }
+        batch.extend((0..room).map(|_| vec![0; 1514].into_boxed_slice()));
+        one.transmit(&mut batch);
+    }
+    let count = receiver.0.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
+    let name = one.name();
+    drop((one, two));
+    interfaces.destroy(name, Deadline::Never).expect("nobody has it");
+    count
+}
+
+#[derive(Default)]
+struct Drops(AtomicU64);
+
+impl Receiver for Drops {
+    fn receive(&self, _: &Turn<'_>, _: &Interface, frames: &mut Frames) {
+        self.0.fetch_add(frames.len() as u64, Ordering::Relaxed);
+        frames.clear();
+    }
 }
 
 fn life(interfaces: &NsInterfaces) {
