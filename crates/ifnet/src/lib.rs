@@ -32,6 +32,7 @@ mod subsystem;
 mod tenant;
 pub mod wire;
 mod wire_driver;
+pub mod wires;
 
 pub use cidr::Cidr;
 pub use counters::{CounterValues, Counters, DropReason};

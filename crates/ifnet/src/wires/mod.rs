@@ -1,0 +1,57 @@
+//! Wires out of the process, a file for each kind: [`stream`] and [`dgram`] meet another process at a
+//! unix socket.
+//!
+//! Each is opened from its typed options, by a call that may wait.
+
+pub mod dgram;
+pub mod framing;
+mod readiness;
+mod scratch;
+mod socket_file;
+pub mod stream;
+mod together;
+
+pub use dgram::{Dgram, DgramOptions};
+pub use stream::{Stream, StreamEnd, StreamOptions};
+
+use crate::ether::{HEADER, MTU_MAX};
+use std::fmt;
+use std::io;
+
+/// Bytes of the longest frame: of the largest MTU, with a VLAN tag.
+pub const FRAME_MAX: usize = HEADER + VLAN_TAG + MTU_MAX;
+
+/// Bytes of a VLAN tag (IEEE 802.1Q, clause 9.3).
+const VLAN_TAG: usize = 4;
+
+/// Why a wire could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {attempted} {subject}: {error}{advice}")]
+pub struct OpenError {
+    attempted: &'static str,
+    subject: String,
+    advice: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl OpenError {
+    fn new(
+        attempted: &'static str,
+        subject: impl fmt::Display,
+        error: impl Into<io::Error>,
+    ) -> Self {
+        Self { attempted, subject: subject.to_string(), advice: "", error: error.into() }
+    }
+
+    /// With what can be done about it, said after a `: `.
+    fn advise(mut self, advice: &'static str) -> Self {
+        self.advice = advice;
+        self
+    }
+}
+
+/// Whether a frame of so many bytes can be one at all.
+fn is_frame(bytes: usize) -> bool {
+    (HEADER..=FRAME_MAX).contains(&bytes)
+}

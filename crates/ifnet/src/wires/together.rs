@@ -1,0 +1,26 @@
+//! Many frames, each a datagram, in one call.
+
+use super::scratch::BATCH;
+use crate::frame::Frame;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+
+/// Sends the first of `frames`, each after `header`, and returns how many of them.
+pub(super) fn send(
+    socket: impl AsFd,
+    frames: &[Frame],
+    header: &[u8],
+    to: Option<&SocketAddrAny>,
+) -> rustix::io::Result<usize> {
+    let frames = frames.iter().take(BATCH);
+    let parts: Vec<_> = frames.map(|frame| [IoSlice::new(header), IoSlice::new(frame)]).collect();
+    let mut nothing: Vec<_> = parts.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let message = |(parts, nothing)| match to {
+        Some(to) => MMsgHdr::new_with_addr(to, parts, nothing),
+        None => MMsgHdr::new(parts, nothing),
+    };
+    let mut messages: Vec<_> =
+        parts.iter().map(|parts| &parts[..]).zip(&mut nothing).map(message).collect();
+    sendmmsg(socket, &mut messages, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
