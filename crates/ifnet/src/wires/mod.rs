@@ -1,18 +1,27 @@
-//! Wires out of the process, a file for each kind: [`stream`] and [`dgram`] meet another process at a
-//! unix socket.
+//! Wires out of the process, a file for each kind: [`tap`] and [`packet`] meet an interface of the
+//! kernel, [`stream`] and [`dgram`] another process at a unix socket.
 //!
-//! Each is opened from its typed options, by a call that may wait.
+//! Each is opened from its typed options, by a call that may wait. A kernel interface is looked for, or
+//! made, in the network namespace of the thread that opens: whoever wants it in another has a thread
+//! go there for the call. What was opened keeps that namespace, until the wire is dropped.
 
 pub mod dgram;
 pub mod framing;
+mod kernel_link;
+mod offload;
+pub mod packet;
+mod raw;
 mod readiness;
 mod scratch;
 mod socket_file;
 pub mod stream;
+pub mod tap;
 mod together;
 
 pub use dgram::{Dgram, DgramOptions};
+pub use packet::{Packet, PacketOptions};
 pub use stream::{Stream, StreamEnd, StreamOptions};
+pub use tap::{Tap, TapOptions};
 
 use crate::ether::{HEADER, MTU_MAX};
 use std::fmt;

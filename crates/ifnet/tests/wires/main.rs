@@ -3,5 +3,7 @@
 
 mod dgram;
 mod framing;
+mod packet;
 mod stream;
+mod tap;
 mod world;

@@ -1,0 +1,188 @@
+//! `packet`: an interface of the kernel that somebody else has made: a virtual machine's tap, the end of
+//! a veth pair, a network card.
+
+use super::kernel_link::KernelLink;
+use super::offload::{self, Unfinished};
+use super::raw::{Message, PacketSocket};
+use super::readiness::{Events, Readiness};
+use super::{OpenError, VLAN_TAG, is_frame, scratch, together};
+use crate::ether::MacAddress;
+use crate::frame::{Frame, Frames};
+use crate::wire::{Received, Sent, Wire};
+use holm_lifetime::sync::Mutex;
+use holm_lifetime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a [`Packet`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketOptions {
+    /// What the kernel calls the interface.
+    pub interface: String,
+}
+
+/// A packet socket at an interface of the kernel, which hears all that comes there. The interface is
+/// neither brought up nor otherwise changed, except that it hears what is for other addresses too. The
+/// kernel goes on hearing what it heard before.
+///
+/// Frames come whole: the checksums that the kernel has left to the hardware are put in, and so are VLAN
+/// tags. TCP segments that it has left to be cut come in one, longer than the MTU. Datagrams that it has
+/// left to be cut (`UDP_SEGMENT`) count as malformed.
+#[derive(Debug)]
+pub struct Packet {
+    socket: PacketSocket,
+    readiness: Readiness,
+    /// Room is waited for.
+    waits: Mutex<bool>,
+    /// As far as the last frame has told.
+    is_up: AtomicBool,
+    dropped: AtomicU32,
+}
+
+impl Packet {
+    /// Opens a packet socket there.
+    ///
+    /// # Errors
+    ///
+    /// We may not, there is no such interface, or the system's.
+    pub fn open(options: &PacketOptions) -> Result<Self, OpenError> {
+        let failed = |attempted, error: io::Error| {
+            let advice = match Errno::from_io_error(&error) {
+                Some(Errno::PERM | Errno::ACCESS) => ": that takes CAP_NET_RAW; start holm as root",
+                Some(Errno::NODEV) => ": the kernel has none of that name here",
+                _ => "",
+            };
+            OpenError::new(attempted, &options.interface, error).advise(advice)
+        };
+        let link = KernelLink::find(&options.interface)
+            .map_err(|error| failed("find the interface", error))?;
+        let socket = PacketSocket::open(link.index())
+            .map_err(|error| failed("open a packet socket at", error))?;
+        let readiness = Readiness::new()
+            .and_then(|readiness| readiness.add(&socket, Events::Read).map(|()| readiness))
+            .map_err(|error| failed("watch the packet socket at", error.into()))?;
+        let (is_up, dropped) = (AtomicBool::new(true), AtomicU32::new(0));
+        Ok(Self { socket, readiness, waits: Mutex::new(false), is_up, dropped })
+    }
+
+    fn seen(&self, up: bool) {
+        // It is read often and changes seldom.
+        if self.is_up.load(Ordering::Relaxed) != up {
+            self.is_up.store(up, Ordering::Relaxed);
+        }
+    }
+
+    /// What it means that the interface is not there or not up.
+    fn down(&self) -> io::Result<()> {
+        self.seen(false);
+        if self.socket.is_orphan() { Err(Errno::NXIO.into()) } else { Ok(()) }
+    }
+
+    fn wait_for_room(&self, wait: bool) {
+        let mut waits = self.waits.lock();
+        if *waits || wait {
+            let events = if wait { Events::ReadWrite } else { Events::Read };
+            // It is watched for as long as it is open. Once more, so that room since then is an event.
+            if self.readiness.change(&self.socket, events).is_ok() {
+                *waits = wait;
+            }
+        }
+    }
+}
+
+impl Wire for Packet {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.readiness.as_fd()
+    }
+
+    fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
+        let mut received = Received::default();
+        let mut left = most;
+        scratch::slots(|space| {
+            while left > 0 {
+                let taken = self.socket.receive(space, left, |message| {
+                    if let Some(dropped) = message.dropped {
+                        let before = self.dropped.swap(dropped, Ordering::Relaxed);
+                        received.missed += u64::from(dropped.wrapping_sub(before));
+                    }
+                    match frame(message) {
+                        Some(frame) => frames.push(frame),
+                        None => received.malformed += 1,
+                    }
+                });
+                match taken {
+                    Ok(count) => {
+                        self.seen(true);
+                        left -= count.min(left);
+                        if count < scratch::BATCH && left > 0 {
+                            return Ok(received);
+                        }
+                    }
+                    Err(Errno::AGAIN) => return Ok(received),
+                    Err(Errno::INTR) => {}
+                    // The kernel could not put in words what it has left to the hardware.
+                    Err(Errno::INVAL) => {
+                        received.malformed += 1;
+                        left -= 1;
+                    }
+                    Err(Errno::NETDOWN) => self.down()?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            received.more = true;
+            Ok(received)
+        })
+    }
+
+    fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
+        let mut sent = Sent::default();
+        let mut taken = 0;
+        let waits = loop {
+            let rest = frames.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                break false;
+            }
+            match together::send(&self.socket, rest, &[0; offload::HEADER], None) {
+                Ok(count) => {
+                    for frame in rest.iter().take(count) {
+                        sent.frames += 1;
+                        sent.bytes += frame.len() as u64;
+                    }
+                    taken += count;
+                    self.seen(true);
+                }
+                Err(Errno::AGAIN) => break true,
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    if matches!(error, Errno::NETDOWN | Errno::NXIO) {
+                        self.down()?;
+                    }
+                    sent.lost += 1;
+                    taken += 1;
+                }
+            }
+        };
+        frames.drain(..taken);
+        self.wait_for_room(waits);
+        Ok(sent)
+    }
+
+    fn has_peer(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+}
+
+/// The frame of a message, finished, and with its tag.
+fn frame(message: Message<'_>) -> Option<Frame> {
+    let Message { bytes, length, tag, .. } = message;
+    let whole = length == bytes.len();
+    let (header, bytes) = bytes.split_first_chunk_mut()?;
+    let tagged = bytes.len() + if tag.is_some() { VLAN_TAG } else { 0 };
+    if !whole || !is_frame(tagged) || !Unfinished::parse(*header).finish(bytes) {
+        return None;
+    }
+    let Some(tag) = tag else { return Some((&*bytes).into()) };
+    let (addresses, rest) = bytes.split_at_checked(2 * size_of::<MacAddress>())?;
+    Some([addresses, &tag, rest].concat().into())
+}

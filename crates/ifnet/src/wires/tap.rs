@@ -1,0 +1,164 @@
+//! `tap`: an interface of the kernel whose other end is this process.
+
+use super::kernel_link::{KernelLink, make_tap};
+use super::{OpenError, is_frame, scratch};
+use crate::ether::{MTU_MAX, MTU_MIN};
+use crate::frame::Frames;
+use crate::wire::{Received, Sent, Wire};
+use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a [`Tap`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapOptions {
+    /// What the kernel calls it: at most 15 bytes. None: the next of `tap0`, `tap1`, … that is free.
+    pub name: Option<String>,
+    /// The MTU of the kernel's end, 576 to 65521 bytes.
+    pub mtu: usize,
+}
+
+/// A tap. The kernel's end is there for as long as this is.
+///
+/// A persistent tap that somebody else has made, for this user perhaps, is used as it is: its MTU is
+/// set on request only, and it is not brought up.
+#[derive(Debug)]
+pub struct Tap {
+    tun: OwnedFd,
+    link: KernelLink,
+    made: bool,
+    /// As far as the last frame has told.
+    is_up: AtomicBool,
+}
+
+impl Tap {
+    /// Makes one, with that MTU, and brings it up; or takes one that is there and that nobody uses.
+    ///
+    /// # Errors
+    ///
+    /// We may not, the name is in use, or the system's.
+    pub fn open(options: &TapOptions) -> Result<Self, OpenError> {
+        let name = options.name.as_deref().unwrap_or("tap%d");
+        let failed = |attempted, error: io::Error| {
+            let advice = advice(&error);
+            OpenError::new(attempted, name, error).advise(advice)
+        };
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let tun = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
+            .map_err(|error| failed("open /dev/net/tun for the tap", error.into()))?;
+        let (made, called) = match make_tap(&tun, name, true) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BUSY) => {
+                (false, make_tap(&tun, name, false))
+            }
+            called => (true, called),
+        };
+        let called = called.map_err(|error| failed("make the tap", error))?;
+        let link = KernelLink::find(&called).map_err(|error| failed("find the tap", error))?;
+        let this = Self { tun, link, made, is_up: AtomicBool::new(true) };
+        if made {
+            this.set_mtu(options.mtu).map_err(|error| failed("set the MTU of the tap", error))?;
+            this.link.bring_up().map_err(|error| failed("bring up the tap", error))?;
+        }
+        Ok(this)
+    }
+
+    /// What the kernel calls it by now.
+    ///
+    /// # Errors
+    ///
+    /// It is gone.
+    pub fn name(&self) -> io::Result<String> {
+        self.link.name()
+    }
+
+    /// Whether we have made it; otherwise it was there.
+    pub fn is_ours(&self) -> bool {
+        self.made
+    }
+
+    fn seen(&self, up: bool) {
+        // It is read often and changes seldom.
+        if self.is_up.load(Ordering::Relaxed) != up {
+            self.is_up.store(up, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Wire for Tap {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.tun.as_fd()
+    }
+
+    fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
+        let mut received = Received::default();
+        scratch::single(|space| {
+            for _ in 0..most {
+                scratch::clear(space);
+                match rustix::io::read(&self.tun, spare_capacity(space)) {
+                    // There is room for a byte more: what is longer is not taken for a frame.
+                    Ok(count) if is_frame(count) => frames.push(scratch::take(space)),
+                    Ok(_) => received.malformed += 1,
+                    Err(Errno::AGAIN) => return Ok(received),
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                self.seen(true);
+            }
+            received.more = true;
+            Ok(received)
+        })
+    }
+
+    fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
+        let mut sent = Sent::default();
+        let mut taken = 0;
+        for frame in &*frames {
+            match rustix::io::write(&self.tun, frame) {
+                Ok(count) => {
+                    sent.frames += 1;
+                    sent.bytes += count as u64;
+                    self.seen(true);
+                }
+                Err(Errno::AGAIN) => break,
+                Err(error @ Errno::BADFD) => return Err(error.into()),
+                Err(error) => {
+                    sent.lost += 1;
+                    // The kernel's end is down.
+                    self.seen(error != Errno::IO);
+                }
+            }
+            taken += 1;
+        }
+        frames.drain(..taken);
+        Ok(sent)
+    }
+
+    fn has_peer(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    fn set_mtu(&self, mtu: usize) -> io::Result<()> {
+        if (MTU_MIN..=MTU_MAX).contains(&mtu) {
+            return self.link.set_mtu(mtu);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "an MTU is 576 to 65521 bytes"))
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::PERM | Errno::ACCESS) => {
+            ": that takes CAP_NET_ADMIN, or a tap that was made for this user (ip tuntap add mode tap \
+             user NAME)"
+        }
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            ": the kernel has no taps here; load the module `tun`"
+        }
+        Some(Errno::BUSY) => ": another process uses it; choose another name",
+        Some(Errno::INVAL) => ": what is there is no tap; choose another name of at most 15 bytes",
+        _ => "",
+    }
+}

@@ -1,0 +1,199 @@
+//! Packet sockets at interfaces of the kernel. As root.
+
+use crate::world::{Driven, bring_up, frame, in_a_netns, ip};
+use holm_ifnet::Frame;
+use holm_ifnet::ether::{Ethernet, HEADER};
+use holm_ifnet::wire::Wire;
+use holm_ifnet::wires::{Packet, PacketOptions, Tap, TapOptions};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+fn open(interface: &str) -> Driven<Packet> {
+    Driven::new(Packet::open(&PacketOptions { interface: interface.into() }).unwrap())
+}
+
+fn tap(name: &str) -> Driven<Tap> {
+    Driven::new(Tap::open(&TapOptions { name: Some(name.into()), mtu: 1500 }).unwrap())
+}
+
+#[test]
+fn frames_go_both_ways() {
+    in_a_netns(|| {
+        ip("link add left type veth peer name right");
+        ip("link set left up");
+        bring_up("right");
+        bring_up("left");
+        let (mut left, mut right) = (open("left"), open("right"));
+        for (number, bytes) in [14, 60, 1514].into_iter().enumerate() {
+            left.send([frame(number, bytes)]);
+            assert_eq!(right.frame(), frame(number, bytes));
+            right.send([frame(number + 10, bytes)]);
+            // And not what it has sent itself.
+            assert_eq!(left.frame(), frame(number + 10, bytes));
+        }
+        assert_eq!(left.sent.lost, 0);
+        // It is longer than the interface carries, and the others go on.
+        left.send([frame(1, 60), frame(2, 1520), frame(3, 60)]);
+        assert_eq!(left.sent.lost, 1);
+        assert_eq!((right.frame(), right.frame()), (frame(1, 60), frame(3, 60)));
+    });
+}
+
+#[test]
+fn flood_is_cut_by_the_kernel_and_counted() {
+    const FLOOD: usize = 20_000;
+    in_a_netns(|| {
+        let mut peer = tap("vm0");
+        let mut wire = open("vm0");
+        for round in 0..FLOOD / 100 {
+            peer.send((0..100).map(|number| frame(round * 100 + number, 1000)));
+        }
+        wire.turn().unwrap();
+        let came = wire.frames.len();
+        assert!(came < FLOOD);
+        assert_eq!(wire.frames[0], frame(0, 1000));
+        // The next one that comes tells of them.
+        wire.frames.clear();
+        peer.send([frame(1, 100)]);
+        assert_eq!(wire.frame(), frame(1, 100));
+        assert_eq!(came as u64 + wire.received.missed, FLOOD as u64);
+    });
+}
+
+#[test]
+fn vlan_tags_are_put_back() {
+    in_a_netns(|| {
+        let mut peer = tap("vm0");
+        let mut wire = open("vm0");
+        let plain = frame(1, 100);
+        let tagged: Frame =
+            [&plain[..12], &[0x81, 0, 0x20, 7], &plain[12..]].concat().into_boxed_slice();
+        peer.send([tagged.clone()]);
+        assert_eq!(wire.frame(), tagged);
+        wire.send([tagged.clone()]);
+        assert_eq!(peer.frame(), tagged);
+    });
+}
+
+/// The kernel's own TCP and UDP over a veth pair: what one end sends is never put on a wire, so it comes
+/// without checksums, and TCP uncut.
+#[test]
+fn checksums_are_put_in() {
+    /// As many as wait in the socket: they are received in the end.
+    const BYTES: usize = 200_000;
+    in_a_netns(|| {
+        let (near, far) = (File::open("/proc/thread-self/ns/net").unwrap(), other_netns());
+        ip("link add near type veth peer name far");
+        // A copy that programs which are started get too.
+        let inherited = rustix::io::dup(&far).unwrap();
+        ip(&format!("link set far netns /proc/self/fd/{}", inherited.as_raw_fd()));
+        ip("addr add 10.9.0.1/24 dev near");
+        ip("link set near up");
+        enter(&far);
+        ip("addr add 10.9.0.2/24 dev far");
+        bring_up("far");
+        let mut wire = open("far");
+        let listener = TcpListener::bind("10.9.0.2:2049").unwrap();
+        let datagrams = UdpSocket::bind("10.9.0.2:111").unwrap();
+        enter(&near);
+        bring_up("near");
+
+        let socket = UdpSocket::bind("10.9.0.1:700").unwrap();
+        socket.send_to(b"over and over", "10.9.0.2:111").unwrap();
+        datagrams.recv(&mut [0; 100]).unwrap();
+        let mut client = TcpStream::connect("10.9.0.2:2049").unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let reader = std::thread::spawn(move || server.read_to_end(&mut Vec::new()).unwrap());
+        client.write_all(&[7; BYTES]).unwrap();
+        drop(client);
+        assert_eq!(reader.join().unwrap(), BYTES);
+
+        // The stack there has seen the end, so it has come here too.
+        let is_end =
+            |frame: &Frame| protocol(frame) == Some(TCP) && frame[HEADER + 20 + 13] & 1 != 0;
+        wire.until(|wire| wire.frames.iter().any(is_end));
+        let checked = |protocol_: u8| {
+            let of = wire.frames.iter().filter(|frame| protocol(frame) == Some(protocol_));
+            of.map(|frame| assert_eq!(checksum(frame), 0xffff)).count()
+        };
+        assert_eq!(checked(UDP), 1);
+        assert!(checked(TCP) > 3);
+        assert!(wire.frames.iter().any(|frame| frame.len() > 10_000), "nothing came uncut");
+        assert_eq!((wire.received.malformed, wire.received.missed), (0, 0));
+    });
+}
+
+#[test]
+fn interface_that_goes_down_comes_back() {
+    in_a_netns(|| {
+        let mut peer = tap("vm0");
+        let mut wire = open("vm0");
+        assert!(wire.wire.has_peer());
+        ip("link set vm0 down");
+        wire.until(|wire| !wire.wire.has_peer());
+        wire.send([frame(1, 60)]);
+        assert_eq!(wire.sent.lost, 1);
+        ip("link set vm0 up");
+        peer.send([frame(2, 60)]);
+        assert_eq!(wire.frame(), frame(2, 60));
+        assert!(wire.wire.has_peer());
+        wire.send([frame(3, 60)]);
+        assert_eq!(peer.frame(), frame(3, 60));
+    });
+}
+
+#[test]
+fn deleted_interface_is_noticed() {
+    in_a_netns(|| {
+        let peer = tap("vm0");
+        let mut wire = open("vm0");
+        drop(peer);
+        while wire.turn().is_ok() {}
+        assert!(!wire.wire.has_peer());
+        assert!(wire.wire.send(&mut vec![frame(1, 60)]).is_err());
+        let refused = Packet::open(&PacketOptions { interface: "vm0".into() }).unwrap_err();
+        assert!(refused.to_string().contains("none of that name"), "{refused}");
+    });
+}
+
+/// The IPv4 protocol of a frame.
+fn protocol(frame: &[u8]) -> Option<u8> {
+    let ethernet = Ethernet::parse(frame)?;
+    (ethernet.ether_type == 0x0800).then(|| ethernet.payload[9])
+}
+
+/// The sum over what the checksum of a segment or datagram covers, itself included: all ones.
+fn checksum(frame: &[u8]) -> u16 {
+    let packet = &frame[HEADER..];
+    let packet = &packet[..usize::from(u16::from_be_bytes([packet[2], packet[3]]))];
+    let (header, rest) = packet.split_at(20);
+    let length = (rest.len() as u32).to_be_bytes();
+    let covered = [&header[12..20], &[0, header[9]], &length, rest].concat();
+    let sum = covered.chunks(2).fold(0_u32, |sum, pair| {
+        sum + u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+    });
+    let once = (sum & 0xffff) + (sum >> 16);
+    ((once & 0xffff) + (once >> 16)) as u16
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Another network namespace of the kernel's.
+fn other_netns() -> File {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: it changes nothing but in which network namespace this thread makes sockets.
+        unsafe {
+            rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET).unwrap();
+        }
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    thread.join().unwrap()
+}
+
+fn enter(netns: &File) {
+    move_into_thread_name_spaces(netns.as_fd(), ThreadNameSpaceType::NETWORK).unwrap();
+}
