@@ -14,7 +14,8 @@ pub trait Wire: Send + Sync + 'static {
     /// when the peer goes and another comes.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Appends at most `most` frames that have come to `frames`. What is no frame (shorter than its
+    /// Appends at most `most` frames that have come to `frames`, or a few more where what came is several
+    /// in one. What is no frame (shorter than its
     /// header, longer than a frame can be) is left out, and counted in what is returned and as one of
     /// `most`. Unless there is [more](Received::more), it has received until nothing more was there.
     ///

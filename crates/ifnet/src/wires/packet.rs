@@ -6,8 +6,7 @@ use super::offload::{self, Unfinished};
 use super::raw::{Message, PacketSocket};
 use super::readiness::{Events, Readiness};
 use super::{OpenError, VLAN_TAG, is_frame, scratch, together};
-use crate::ether::MacAddress;
-use crate::frame::{Frame, Frames};
+use crate::frame::Frames;
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
 use holm_lifetime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,9 +25,11 @@ pub struct PacketOptions {
 /// neither brought up nor otherwise changed, except that it hears what is for other addresses too. The
 /// kernel goes on hearing what it heard before.
 ///
-/// Frames come whole: the checksums that the kernel has left to the hardware are put in, and so are VLAN
-/// tags. TCP segments that it has left to be cut come in one, longer than the MTU. Datagrams that it has
-/// left to be cut (`UDP_SEGMENT`) count as malformed.
+/// Frames come as they would on a wire: checksums that the kernel has left to the hardware are put in,
+/// and so are VLAN tags; long segments and datagrams that it has left to be cut are.
+///
+/// They are received with recvmmsg(2). A ring takes memory for good, and lets a frame that comes alone
+/// wait for the block to be full or for a millisecond.
 #[derive(Debug)]
 pub struct Packet {
     socket: PacketSocket,
@@ -101,23 +102,22 @@ impl Wire for Packet {
         let mut left = most;
         scratch::slots(|space| {
             while left > 0 {
+                let before = frames.len();
                 let taken = self.socket.receive(space, left, |message| {
                     if let Some(dropped) = message.dropped {
                         let before = self.dropped.swap(dropped, Ordering::Relaxed);
                         received.missed += u64::from(dropped.wrapping_sub(before));
                     }
-                    match frame(message) {
-                        Some(frame) => frames.push(frame),
-                        None => received.malformed += 1,
+                    if finish(message, frames).is_none() {
+                        received.malformed += 1;
                     }
                 });
                 match taken {
                     Ok(count) => {
                         self.seen(true);
-                        left -= count.min(left);
-                        if count < scratch::BATCH && left > 0 {
-                            return Ok(received);
-                        }
+                        // Fewer than there was room for may mean that one was refused, not that no
+                        // more are there.
+                        left = left.saturating_sub(count.max(frames.len() - before));
                     }
                     Err(Errno::AGAIN) => return Ok(received),
                     Err(Errno::INTR) => {}
@@ -173,16 +173,12 @@ impl Wire for Packet {
     }
 }
 
-/// The frame of a message, finished, and with its tag.
-fn frame(message: Message<'_>) -> Option<Frame> {
+/// Appends the frames of a message, finished, and with its tag.
+fn finish(message: Message<'_>, frames: &mut Frames) -> Option<()> {
     let Message { bytes, length, tag, .. } = message;
     let whole = length == bytes.len();
     let (header, bytes) = bytes.split_first_chunk_mut()?;
     let tagged = bytes.len() + if tag.is_some() { VLAN_TAG } else { 0 };
-    if !whole || !is_frame(tagged) || !Unfinished::parse(*header).finish(bytes) {
-        return None;
-    }
-    let Some(tag) = tag else { return Some((&*bytes).into()) };
-    let (addresses, rest) = bytes.split_at_checked(2 * size_of::<MacAddress>())?;
-    Some([addresses, &tag, rest].concat().into())
+    (whole && is_frame(tagged)).then_some(())?;
+    Unfinished::parse(*header).finish(bytes, tag, frames)
 }

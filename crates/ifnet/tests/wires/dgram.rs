@@ -1,6 +1,6 @@
 //! Unix datagram sockets.
 
-use crate::world::{Driven, frame};
+use crate::world::{Driven, close, frame};
 use holm_ifnet::wire::Wire;
 use holm_ifnet::wires::{Dgram, DgramOptions, FRAME_MAX};
 use std::os::unix::net::UnixDatagram;
@@ -65,6 +65,7 @@ fn frames_go_both_ways_with_a_known_peer() {
             assert_eq!(read(&peer), frame(number + 10, bytes));
         }
         assert!(wire.wire.has_peer());
+        close(peer);
     }
     wire.send([frame(1, 60), frame(2, 60)]);
     assert_eq!((wire.sent.frames, wire.sent.lost), (10, 3));
@@ -89,7 +90,7 @@ fn vfkit_is_known_by_its_beginning() {
     assert_eq!(wire.frame(), frame(4, 60));
     assert_eq!(wire.received.malformed, 2);
     // Its successor does, though nobody has noticed that it has gone.
-    drop(first);
+    close(first);
     let second = place.vfkit("second");
     second.send(&frame(5, 60)).unwrap();
     assert_eq!(wire.frame(), frame(5, 60));
@@ -109,7 +110,7 @@ fn whoever_sends_is_the_peer_when_there_is_none() {
         assert_eq!(wire.frame(), frame(round, 60));
         wire.send([frame(round + 10, 60)]);
         assert_eq!(read(&peer), frame(round + 10, 60));
-        drop(peer);
+        close(peer);
         wire.send([frame(9, 60)]);
         assert!(!wire.wire.has_peer());
     }
@@ -172,7 +173,7 @@ fn peer_that_vanishes_while_it_is_waited_for_is_noticed() {
         while wire.left.is_empty() {
             wire.send([frame(1, 1000)]);
         }
-        drop(peer);
+        close(peer);
         wire.until(|wire| wire.left.is_empty());
         assert!(wire.sent.lost > 0);
         let peer = place.vfkit("theirs");
@@ -186,11 +187,11 @@ fn peer_that_vanishes_while_it_is_waited_for_is_noticed() {
 #[test]
 fn file_of_the_dead_is_replaced_and_that_of_the_living_is_not() {
     let place = Place::new();
-    drop(UnixDatagram::bind(place.path("ours")).unwrap());
+    close(UnixDatagram::bind(place.path("ours")).unwrap());
     let wire = place.open(None);
     let options = DgramOptions { path: place.path("ours"), peer: None };
     let refused = Dgram::open(&options).unwrap_err().to_string();
     assert!(refused.contains("choose another path"), "{refused}");
-    drop(wire);
+    close(wire);
     assert!(!place.path("ours").exists());
 }

@@ -1,7 +1,7 @@
 //! Unix stream sockets.
 
 use crate::framing::framed;
-use crate::world::{Driven, frame};
+use crate::world::{Driven, close, frame};
 use holm_ifnet::Frame;
 use holm_ifnet::wire::Wire;
 use holm_ifnet::wires::framing::LENGTH_MAX;
@@ -89,13 +89,13 @@ fn listener_hears_one_peer_after_the_other() {
     write(&second, &frame(2, 60));
     write(&first, &frame(4, 60));
     assert_eq!(wire.frame(), frame(4, 60));
-    drop(first);
+    close(first);
     assert_eq!(wire.frame(), frame(2, 60));
     wire.send([frame(5, 60)]);
     assert_eq!(read(&second), frame(5, 60));
-    drop(second);
+    close(second);
     assert_eq!(wire.frame(), frame(3, 60));
-    drop(third);
+    close(third);
     wire.until(|wire| !wire.wire.has_peer());
     wire.send([frame(6, 60)]);
     assert_eq!((wire.sent.lost, wire.left.len()), (1, 0));
@@ -116,7 +116,7 @@ fn who_connects_finds_the_listener_whenever_it_comes() {
         assert_eq!(wire.frame(), frame(round, 60));
         wire.send([frame(round + 10, 60)]);
         assert_eq!(read(&peer), frame(round + 10, 60));
-        drop((peer, listener));
+        close((peer, listener));
         wire.until(|wire| !wire.wire.has_peer());
         std::fs::remove_file(place.path()).unwrap();
     }
@@ -170,7 +170,7 @@ fn peer_may_vanish_at_every_byte() {
     for at in 0..=stream.len() {
         let mut peer = place.peer();
         peer.write_all(&stream[..at]).unwrap();
-        drop(peer);
+        close(peer);
         let whole = usize::from(at >= 24) + usize::from(at >= 42);
         for number in 0..whole {
             assert_eq!(wire.frame(), frame(number + 1, 20 - 6 * number));
@@ -228,7 +228,7 @@ fn peer_that_vanishes_unread_takes_along_what_was_begun() {
     while wire.left.is_empty() {
         wire.send([frame(1, 60_000)]);
     }
-    drop(peer);
+    close(peer);
     wire.until(|wire| wire.left.is_empty());
     assert!(wire.sent.lost > 0);
     let next = place.peer();
@@ -290,14 +290,14 @@ fn file_of_the_dead_is_replaced_and_that_of_the_living_is_not() {
     let place = Place::new();
     let options = StreamOptions { path: place.path(), end: StreamEnd::Listen };
     // A listener that is closed leaves its file.
-    drop(UnixListener::bind(place.path()).unwrap());
+    close(UnixListener::bind(place.path()).unwrap());
     let mut wire = place.listening();
     let refused = Stream::open(&options).unwrap_err().to_string();
     assert!(refused.contains("choose another path"), "{refused}");
     let peer = place.peer();
     write(&peer, &frame(1, 60));
     assert_eq!(wire.frame(), frame(1, 60));
-    drop(wire);
+    close(wire);
     assert!(!place.path().exists());
 
     std::fs::write(place.path(), "precious").unwrap();
@@ -312,7 +312,7 @@ fn file_that_is_not_ours_any_more_stays() {
     let wire = place.listening();
     std::fs::remove_file(place.path()).unwrap();
     let _other = UnixListener::bind(place.path()).unwrap();
-    drop(wire);
+    close(wire);
     assert!(std::fs::symlink_metadata(place.path()).unwrap().file_type().is_socket());
 }
 

@@ -1,6 +1,6 @@
 //! Taps, with this machine's kernel at the other end. As root.
 
-use crate::world::{Driven, frame, in_a_netns, ip};
+use crate::world::{Driven, close, frame, in_a_netns, ip};
 use holm_ifnet::ether::{MTU_MAX, MTU_MIN};
 use holm_ifnet::wire::Wire;
 use holm_ifnet::wires::{Packet, PacketOptions, Tap, TapOptions};
@@ -79,7 +79,7 @@ fn name_is_given_or_chosen_and_gone_in_the_end() {
         blue.wire.set_mtu(9000).unwrap();
         assert_eq!(blue.wire.name().unwrap(), "green0");
         assert_eq!(mtu_of("green0"), "9000");
-        drop(blue);
+        close(blue);
         assert!(Packet::open(&PacketOptions { interface: "green0".into() }).is_err());
     });
 }
@@ -113,7 +113,7 @@ fn tap_of_somebody_else_is_used_as_it_is() {
         tap.send([frame(2, 60)]);
         assert_eq!(kernel.frame(), frame(2, 60));
         assert!(tap.wire.has_peer());
-        drop((tap, kernel));
+        close((tap, kernel));
         ip("link del vm0");
     });
 }

@@ -6,6 +6,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::Mutex;
 
 /// A wire that is only asked when its descriptor has an event, waited for edge-triggered.
 pub struct Driven<W> {
@@ -127,9 +128,21 @@ pub fn bring_up(name: &str) {
     }
 }
 
+/// A program that was started has our descriptors for a moment.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Closes what nobody else has then.
+pub fn close<T>(it: T) {
+    let _nobody_starts = STARTING.lock();
+    drop(it);
+}
+
 /// Runs `ip` in the namespace of this thread, and returns what it says.
 pub fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output();
+    let output = {
+        let _starts = STARTING.lock();
+        Command::new("ip").args(arguments.split_whitespace()).output()
+    };
     let output = output.expect("install iproute2");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {said}");
