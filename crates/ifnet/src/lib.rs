@@ -21,6 +21,7 @@ pub mod flags;
 pub mod frame;
 mod inbox;
 pub mod interface;
+pub mod lacp;
 pub mod life;
 pub mod lo;
 pub mod name;
