@@ -22,6 +22,7 @@ pub mod frame;
 mod inbox;
 pub mod interface;
 pub mod lacp;
+pub mod lagg;
 pub mod life;
 pub mod lo;
 pub mod name;
