@@ -1,5 +1,8 @@
 //! What fuzzing starts from: honest messages.
 
+use holm_ifnet::MacAddress;
+use holm_ifnet::ether::HEADER;
+use holm_ifnet::lacp::{Information, Lacpdu, Marker, PortId, SlowPdu, State, System};
 use holm_nfs_proto::nfs3::{self, Call, Procedure};
 use holm_nfs_proto::{localio, mount, portmap, rpcbind};
 use holm_sunrpc::auth::{AuthSys, Credential, Groups};
@@ -80,6 +83,12 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let entry = [&[0][..], &[3; 16], &[4], b"file"].concat();
             vec![[&entry[..], &entry[1..]].concat(), vec![1, 0, 0, 9, 1], vec![1, 0x80, 4, 0, 0]]
         }
+        "slow_pdu" => slow_pdus(),
+        "lacp" => {
+            let event = |pdu: Vec<u8>| [&[200, 0, 128, 110][..], &pdu].concat();
+            vec![slow_pdus().into_iter().cycle().take(30).flat_map(event).collect()]
+        }
+        "flow_hash" => flows(),
         _ => Vec::new(),
     }
 }
@@ -303,4 +312,37 @@ fn encoded(value: &impl Encode) -> Vec<u8> {
     let mut out = Encoder::new();
     value.encode(&mut out);
     out.to_vec()
+}
+
+/// What comes after the header of the frames: a LACPDU that agrees with port 0 of the target's system,
+/// a marker and its answer.
+fn slow_pdus() -> Vec<Vec<u8>> {
+    let end = |seed: u8, number: u16, state: u8| Information {
+        system: System { priority: 0x8000, mac: MacAddress([2, 0, 0, 0, 0, seed]) },
+        key: 7,
+        port: PortId { priority: 0x8000, number },
+        state: State(state),
+    };
+    let partner = end(1, 0, 0x0d);
+    let marker = Marker { port: 3, system: MacAddress([2, 0, 0, 0, 0, 2]), transaction: 4 };
+    let pdus = [
+        SlowPdu::Lacp(Lacpdu { actor: end(2, 3, 0x3d), partner, collector_max_delay: 5 }),
+        SlowPdu::Marker(marker),
+        SlowPdu::MarkerResponse(marker),
+    ];
+    pdus.map(|pdu| pdu.frame(marker.system).split_at(HEADER).1.to_vec()).to_vec()
+}
+
+/// All layers and three ports, and a frame: of IPv4, of IPv6 with an extension, and each in a VLAN.
+fn flows() -> Vec<Vec<u8>> {
+    let stations = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]].concat();
+    let ports = [3, 232, 8, 1];
+    let ipv4 = [8, 0, 0x45, 0, 0, 24, 7, 7, 0, 0, 64, 6, 9, 9, 10, 0, 0, 1, 10, 0, 0, 2];
+    let ipv4 = [&ipv4[..], &ports].concat();
+    let ipv6 = [0x86, 0xdd, 0x60, 0, 1, 2, 0, 12, 60, 64];
+    let ipv6 = [&ipv6[..], &[0xfe; 32], &[17, 0, 1, 4, 0, 0, 0, 0], &ports].concat();
+    let tagged = |packet: &[u8]| [&[0x81, 0, 0, 5][..], packet].concat();
+    [tagged(&ipv4), tagged(&ipv6), ipv4, ipv6]
+        .map(|packet| [&[0xff][..], &stations, &packet].concat())
+        .to_vec()
 }
