@@ -2,12 +2,13 @@
 //! layer does not look at what comes after it.
 #![no_main]
 
-use holm_ifnet::lagg::{Choice, Distribution, FlowHash, Layers, Member, Protocol};
+use holm_ifnet::aggregation::{HashLayers, Protocol};
+use holm_ifnet::lagg::{Choice, Distribution, FlowHash, Member};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, frame)) = data.split_first() else { return };
-    let layers = Layers { l2: choice & 1 != 0, l3: choice & 2 != 0, l4: choice & 4 != 0 };
+    let layers = HashLayers { l2: choice & 1 != 0, l3: choice & 2 != 0, l4: choice & 4 != 0 };
     let hash = FlowHash::new(layers, 0x0123_4567_89ab_cdef);
     let members = [1, 2, 3].map(|number| {
         let up = choice >> (2 + number) & 1 != 0;

@@ -1,6 +1,7 @@
 //! What it costs to choose a port for a frame: `cargo bench -p holm-ifnet --bench lagg`.
 
-use holm_ifnet::lagg::{Distribution, FlowHash, Layers, Member, Protocol};
+use holm_ifnet::aggregation::{HashLayers, Protocol};
+use holm_ifnet::lagg::{Distribution, FlowHash, Member};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ fn main() {
     let members = [1, 2].map(|number| Member { number, collecting: true, distributing: true });
     println!("choosing one of two ports for frames of 1500 bytes of 1000 flows");
     for layers in ["l2", "l2,l3", "l3,l4", "l2,l3,l4"] {
-        let Ok(layers) = layers.parse::<Layers>() else { continue };
+        let Ok(layers) = layers.parse::<HashLayers>() else { continue };
         for (name, frames) in [("IPv4", frames(ipv4)), ("IPv6", frames(ipv6))] {
             let hash = FlowHash::new(layers, 0x0123_4567_89ab_cdef);
             let choice = Distribution::new(Protocol::Lacp, hash, false, &members);
@@ -18,7 +19,7 @@ fn main() {
             println!("  {:10} {name}  {cost:6.2} ns a frame", layers.to_string());
         }
     }
-    let hash = FlowHash::new(Layers::default(), 1);
+    let hash = FlowHash::new(HashLayers::default(), 1);
     let start = Instant::now();
     for _ in 0..TIMES {
         black_box(Distribution::new(Protocol::Lacp, hash, false, black_box(&members)));

@@ -22,14 +22,14 @@ pub enum Protocol {
     Lacp,
 }
 
-/// Which addresses a flow is known by.
+/// What of a frame says to which flow it belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HashLayers {
-    /// MAC addresses.
+    /// The MAC addresses, the type and the VLAN.
     pub l2: bool,
-    /// IP addresses.
+    /// The IP addresses, and the flow label of IPv6.
     pub l3: bool,
-    /// Ports of TCP and UDP.
+    /// The ports of TCP, UDP and SCTP; of fragments none, since only the first has them.
     pub l4: bool,
 }
 
@@ -42,6 +42,8 @@ pub struct LacpOptions {
     pub fast: bool,
     /// What it calls itself first when partners compare: lower is better.
     pub system_priority: u16,
+    /// It uses no port whose partner does not speak LACP; otherwise one such port, if there is no other.
+    pub strict: bool,
 }
 
 /// What a lagg can be asked or told.
@@ -136,9 +138,9 @@ impl Default for HashLayers {
 }
 
 impl Default for LacpOptions {
-    /// Active and slow, with the priority in the middle.
+    /// Active, slow and strict, with the priority in the middle.
     fn default() -> Self {
-        Self { active: true, fast: false, system_priority: 0x8000 }
+        Self { active: true, fast: false, system_priority: 0x8000, strict: true }
     }
 }
 
@@ -172,5 +174,56 @@ impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = PROTOCOLS.iter().find(|(protocol, _)| protocol == self);
         f.pad(found.map_or("", |(_, name)| name))
+    }
+}
+
+/// As in `l2,l3,l4`.
+impl fmt::Display for HashLayers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(self.l2, "l2"), (self.l3, "l3"), (self.l4, "l4")];
+        let names = names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name);
+        f.pad(&names.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// Not layers with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no list of layers to hash: one or more of l2, l3 and l4, as in l2,l3,l4")]
+pub struct NoLayers(String);
+
+impl FromStr for HashLayers {
+    type Err = NoLayers;
+
+    fn from_str(text: &str) -> Result<Self, NoLayers> {
+        let mut layers = Self { l2: false, l3: false, l4: false };
+        for name in text.split(',') {
+            match name {
+                "l2" => layers.l2 = true,
+                "l3" => layers.l3 = true,
+                "l4" => layers.l4 = true,
+                _ => return Err(NoLayers(text.to_owned())),
+            }
+        }
+        Ok(layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_and_layers_are_read_as_they_are_written() {
+        for (protocol, name) in PROTOCOLS {
+            assert_eq!(protocol.to_string(), name);
+            assert_eq!(name.parse(), Ok(protocol));
+        }
+        assert!("LACP".parse::<Protocol>().is_err());
+        for text in ["l2", "l3", "l4", "l2,l3", "l2,l4", "l3,l4", "l2,l3,l4"] {
+            assert_eq!(text.parse::<HashLayers>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "l1", "l2,", "l2 l3", "L2"] {
+            assert!(wrong.parse::<HashLayers>().is_err(), "{wrong}");
+        }
     }
 }

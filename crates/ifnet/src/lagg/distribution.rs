@@ -2,26 +2,7 @@
 //! the list of ports. It is made anew when either changes, and then only read.
 
 use super::hash::{FlowHash, fold};
-use std::fmt;
-use std::str::FromStr;
-
-/// How a lagg uses its ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// Not at all.
-    None,
-    /// The first port whose link is up.
-    #[default]
-    Failover,
-    /// All whose links are up; a flow stays on its port.
-    LoadBalance,
-    /// All whose links are up, in turns. Frames of a flow overtake each other.
-    RoundRobin,
-    /// Each frame is sent on all whose links are up.
-    Broadcast,
-    /// Those that the partner agrees to (IEEE 802.1AX); a flow stays on its port.
-    Lacp,
-}
+use crate::aggregation::Protocol;
 
 /// A port, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,21 +74,24 @@ impl Distribution {
         Self { protocol, hash, senders, takers, parts }
     }
 
+    /// Where all frames go, if that does not depend on them or on whose turn it is.
+    pub fn same_for_all(&self) -> Option<Choice> {
+        match &self.senders[..] {
+            [] => Some(Choice::Nowhere),
+            [one] => Some(Choice::One(usize::from(*one))),
+            _ if self.protocol == Protocol::Broadcast => Some(Choice::All),
+            _ => None,
+        }
+    }
+
     /// Where `frame` goes. `turn` gives another number each time, the next one.
     pub fn choose(&self, frame: &[u8], turn: impl FnOnce() -> usize) -> Choice {
+        if let Some(choice) = self.same_for_all() {
+            return choice;
+        }
         let place = match self.protocol {
-            Protocol::None | Protocol::Failover => self.senders.first(),
-            Protocol::LoadBalance | Protocol::Lacp => match &self.senders[..] {
-                // Nothing to choose from.
-                [] | [_] => self.senders.first(),
-                _ => self.parts.get(self.hash.hash(frame) as usize % PARTS),
-            },
-            Protocol::RoundRobin => match self.senders.len() {
-                0 => None,
-                ports => self.senders.get(turn() % ports),
-            },
-            Protocol::Broadcast if self.senders.len() > 1 => return Choice::All,
-            Protocol::Broadcast => self.senders.first(),
+            Protocol::RoundRobin => self.senders.get(turn() % self.senders.len()),
+            _ => self.parts.get(self.hash.hash(frame) as usize % PARTS),
         };
         place.map_or(Choice::Nowhere, |place| Choice::One(usize::from(*place)))
     }
@@ -142,43 +126,19 @@ fn share(members: &[Member], senders: &[u8]) -> Vec<u8> {
 const PARTS: usize = 256;
 const DRAW: u64 = 0xa076_1d64_78bd_642f;
 
-const NAMES: [(Protocol, &str); 6] = [
-    (Protocol::None, "none"),
-    (Protocol::Failover, "failover"),
-    (Protocol::LoadBalance, "loadbalance"),
-    (Protocol::RoundRobin, "roundrobin"),
-    (Protocol::Broadcast, "broadcast"),
-    (Protocol::Lacp, "lacp"),
-];
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(protocol, _)| protocol == self).map_or("", |(_, name)| name);
-        f.write_str(name)
-    }
-}
-
-/// The name of no protocol.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "there is no lagg protocol `{0}`; there are: none, failover, loadbalance, roundrobin, broadcast, \
-     lacp"
-)]
-pub struct NoProtocol(String);
-
-impl FromStr for Protocol {
-    type Err = NoProtocol;
-
-    fn from_str(text: &str) -> Result<Self, NoProtocol> {
-        let found = NAMES.iter().find(|(_, name)| *name == text);
-        found.map(|(protocol, _)| *protocol).ok_or_else(|| NoProtocol(text.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::hash::Layers;
     use super::*;
+    use crate::aggregation::HashLayers;
+
+    const ALL: [Protocol; 6] = [
+        Protocol::None,
+        Protocol::Failover,
+        Protocol::LoadBalance,
+        Protocol::RoundRobin,
+        Protocol::Broadcast,
+        Protocol::Lacp,
+    ];
 
     fn up(number: u16) -> Member {
         Member { number, collecting: true, distributing: true }
@@ -189,7 +149,7 @@ mod tests {
     }
 
     fn distribution(protocol: Protocol, members: &[Member]) -> Distribution {
-        let hash = FlowHash::new(Layers::default(), 0x0123_4567_89ab_cdef);
+        let hash = FlowHash::new(HashLayers::default(), 0x0123_4567_89ab_cdef);
         Distribution::new(protocol, hash, false, members)
     }
 
@@ -221,11 +181,11 @@ mod tests {
 
     #[test]
     fn without_a_port_that_is_up_nothing_is_sent() {
-        for (protocol, name) in NAMES {
+        for protocol in ALL {
             for members in [&[][..], &[down(1), down(2)]] {
                 let distribution = distribution(protocol, members);
-                assert_eq!(distribution.choose(&frame(1), || 7), Choice::Nowhere, "{name}");
-                assert!(taken(&distribution).is_empty(), "{name}");
+                assert_eq!(distribution.choose(&frame(1), || 7), Choice::Nowhere, "{protocol}");
+                assert!(taken(&distribution).is_empty(), "{protocol}");
             }
         }
     }
@@ -242,7 +202,7 @@ mod tests {
             assert_eq!(failover.choose(&frame(1), || 7), Choice::One(used));
             assert_eq!(taken(&failover), [used]);
             assert_eq!(failover.senders().collect::<Vec<_>>(), [used]);
-            let hash = FlowHash::new(Layers::default(), 1);
+            let hash = FlowHash::new(HashLayers::default(), 1);
             let all = Distribution::new(Protocol::Failover, hash, true, &members);
             assert_eq!(all.choose(&frame(1), || 7), Choice::One(used));
             assert_eq!(taken(&all), (used..3).collect::<Vec<_>>());
@@ -308,18 +268,9 @@ mod tests {
     #[test]
     fn more_ports_than_there_can_be_are_left_out() {
         let members: Vec<_> = (1..=40).map(up).collect();
-        for (protocol, _) in NAMES {
+        for protocol in ALL {
             let many = distribution(protocol, &members);
             assert!(many.senders().chain(taken(&many)).all(|place| place < MOST_PORTS));
         }
-    }
-
-    #[test]
-    fn protocols_are_read_as_they_are_written() {
-        for (protocol, name) in NAMES {
-            assert_eq!(protocol.to_string(), name);
-            assert_eq!(name.parse(), Ok(protocol));
-        }
-        assert!("LACP".parse::<Protocol>().is_err());
     }
 }

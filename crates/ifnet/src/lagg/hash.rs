@@ -1,69 +1,20 @@
 //! Which frames belong together: those of a flow have the same hash, so that they stay on one port and
 //! none overtakes another.
 
+use crate::aggregation::HashLayers;
 use crate::ether::Ethernet;
-use std::fmt;
-use std::str::FromStr;
 
 /// Hashes what the chosen layers say of the flow of a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct FlowHash {
-    layers: Layers,
+    layers: HashLayers,
     /// What strangers can't foresee, so that they can't choose frames that all go to one port.
     seed: u64,
 }
 
-/// What of a frame says to which flow it belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layers {
-    /// The Ethernet addresses, the type and the VLAN.
-    pub l2: bool,
-    /// The IP addresses, and the flow label of IPv6.
-    pub l3: bool,
-    /// The ports of TCP, UDP and SCTP; of fragments none, since only the first has them.
-    pub l4: bool,
-}
-
-impl Default for Layers {
-    fn default() -> Self {
-        Self { l2: true, l3: true, l4: true }
-    }
-}
-
-/// As in `l2,l3,l4`.
-impl fmt::Display for Layers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [(self.l2, "l2"), (self.l3, "l3"), (self.l4, "l4")];
-        let names = names.into_iter().filter(|(on, _)| *on).map(|(_, name)| name);
-        f.write_str(&names.collect::<Vec<_>>().join(","))
-    }
-}
-
-/// Not layers with commas between them.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no list of layers to hash: one or more of l2, l3 and l4, as in l2,l3,l4")]
-pub struct NoLayers(String);
-
-impl FromStr for Layers {
-    type Err = NoLayers;
-
-    fn from_str(text: &str) -> Result<Self, NoLayers> {
-        let mut layers = Self { l2: false, l3: false, l4: false };
-        for name in text.split(',') {
-            match name {
-                "l2" => layers.l2 = true,
-                "l3" => layers.l3 = true,
-                "l4" => layers.l4 = true,
-                _ => return Err(NoLayers(text.to_owned())),
-            }
-        }
-        Ok(layers)
-    }
-}
-
 impl FlowHash {
     /// With `seed` made by chance.
-    pub fn new(layers: Layers, seed: u64) -> Self {
+    pub fn new(layers: HashLayers, seed: u64) -> Self {
         Self { layers, seed }
     }
 
@@ -377,16 +328,6 @@ mod tests {
         }
         for bucket in buckets {
             assert!((3_700..4_500).contains(&bucket), "{buckets:?}");
-        }
-    }
-
-    #[test]
-    fn layers_are_read_as_they_are_written() {
-        for text in ["l2", "l3", "l4", "l2,l3", "l2,l4", "l3,l4", "l2,l3,l4"] {
-            assert_eq!(text.parse::<Layers>().unwrap().to_string(), text);
-        }
-        for wrong in ["", "l1", "l2,", "l2 l3", "L2"] {
-            assert!(wrong.parse::<Layers>().is_err(), "{wrong}");
         }
     }
 }

@@ -3,5 +3,5 @@
 pub mod distribution;
 pub mod hash;
 
-pub use distribution::{Choice, Distribution, Member, Protocol};
-pub use hash::{FlowHash, Layers};
+pub use distribution::{Choice, Distribution, MOST_PORTS, Member};
+pub use hash::FlowHash;
