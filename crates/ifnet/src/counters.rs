@@ -24,11 +24,13 @@ pub enum DropReason {
     NoPeer,
     /// A lagg had no port for it, or its port may not take it now.
     NoPort,
+    /// It is the interface's own and has come back.
+    Looped,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotUp,
         Self::TooShort,
         Self::TooLong,
@@ -38,6 +40,7 @@ impl DropReason {
         Self::Missed,
         Self::NoPeer,
         Self::NoPort,
+        Self::Looped,
     ];
 
     /// One word for it, as in metrics.
@@ -52,6 +55,7 @@ impl DropReason {
             Self::Missed => "missed",
             Self::NoPeer => "no-peer",
             Self::NoPort => "no-port",
+            Self::Looped => "looped",
         }
     }
 }
@@ -174,7 +178,7 @@ mod tests {
         for (at, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(values.received.dropped(reason), at as u64 + 1, "{reason}");
         }
-        assert_eq!(values.received.dropped_in_all(), 45);
+        assert_eq!(values.received.dropped_in_all(), 55);
         assert_eq!(values.sent, DirectionValues::default());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cidr::Cidr;
 use crate::ether::MacAddress;
-use crate::flags::LinkState;
+use crate::flags::{LinkState, Media};
 use crate::interface::Interface;
 use crate::name::IfName;
 use holm_lifetime::WeakRef;
@@ -49,6 +49,11 @@ pub enum LinkChange {
     AddressRemoved(Cidr),
     /// Its link is up or down.
     Link(LinkState),
+    /// What its link is like is another.
+    Media(Media),
+    /// It is a lagg with failover, and this port carries its frames now; or none does. Who sends to its
+    /// addresses has to hear of it.
+    ActivePort(Option<IfName>),
     /// It is a port of this lagg now.
     Joined(IfName),
     /// It is a port of this lagg no longer.
@@ -72,6 +77,8 @@ impl Notice for LinkEvent {
             | LinkChange::Mtu(_)
             | LinkChange::Mac(_)
             | LinkChange::Link(_)
+            | LinkChange::Media(_)
+            | LinkChange::ActivePort(_)
             | LinkChange::ReceiverChanged => return None,
         };
         Some(Self { change, ..self.clone() })
@@ -97,6 +104,9 @@ impl fmt::Display for LinkChange {
             Self::AddressAdded(cidr) => write!(f, "address {cidr} added"),
             Self::AddressRemoved(cidr) => write!(f, "address {cidr} removed"),
             Self::Link(state) => write!(f, "link {state}"),
+            Self::Media(media) => write!(f, "media {media}"),
+            Self::ActivePort(Some(port)) => write!(f, "active port {port}"),
+            Self::ActivePort(None) => f.write_str("no active port"),
             Self::Joined(lagg) => write!(f, "joined {lagg}"),
             Self::Left(lagg) => write!(f, "left {lagg}"),
             Self::ReceiverChanged => f.write_str("receiver changed"),

@@ -70,6 +70,16 @@ impl Default for Media {
     }
 }
 
+impl fmt::Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duplex = if self.full_duplex { "full" } else { "half" };
+        match self.speed {
+            0 => write!(f, "unknown speed, {duplex} duplex"),
+            speed => write!(f, "{speed} Mbit/s, {duplex} duplex"),
+        }
+    }
+}
+
 /// Whether frames can go by a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {

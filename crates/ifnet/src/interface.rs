@@ -437,8 +437,8 @@ impl Interface {
                 (before != mac_to(*mac)).then_some(LinkChange::Mac(*mac))
             }
             Request::SetMedia(media) => {
-                self.settings.lock().media = *media;
-                None
+                let before = std::mem::replace(&mut self.settings.lock().media, *media);
+                (before != *media).then_some(LinkChange::Media(*media))
             }
             Request::AddAddress(cidr) => {
                 self.settings.lock().addresses.push(*cidr);

@@ -2,6 +2,7 @@
 
 use crate::attic::Attic;
 use crate::event::LinkEvent;
+use crate::lagg::Watch;
 use crate::lo::Lo;
 use crate::tenant::{Existing, NsInterfaces, Tenant};
 use holm_lifetime::sync::Arc;
@@ -30,6 +31,8 @@ impl IfnetSubsystem {
         let chain = Chain::new("interfaces");
         let shared = Shared { next_index: AtomicU64::new(1), attic: Attic::default() };
         registry.register(chain.clone())?;
+        // It is new, and refuses nothing. It hears of ports that go before everybody else does.
+        let _ = chain.register(registry, Arc::new(Watch));
         registry.register(Self(Arc::new(shared)))?;
         Ok(chain)
     }

@@ -115,7 +115,7 @@ fn share(members: &[Member], senders: &[u8]) -> Vec<u8> {
     }
     let drawn = |part: u64, place: u8| {
         let number = members.get(usize::from(place)).map_or(0, |member| member.number);
-        fold(fold(u64::from(number) + 1, DRAW) ^ part, DRAW)
+        fold(fold(((u64::from(number) << 32) | part) ^ FIRST_DRAW, SECOND_DRAW), FIRST_DRAW)
     };
     (0..PARTS as u64)
         .filter_map(|part| senders.iter().max_by_key(|place| drawn(part, **place)).copied())
@@ -124,7 +124,8 @@ fn share(members: &[Member], senders: &[u8]) -> Vec<u8> {
 
 /// Parts that flows are divided into.
 const PARTS: usize = 256;
-const DRAW: u64 = 0xa076_1d64_78bd_642f;
+const FIRST_DRAW: u64 = 0xd1b5_4a32_d192_ed03;
+const SECOND_DRAW: u64 = 0xa076_1d64_78bd_642f;
 
 #[cfg(test)]
 mod tests {

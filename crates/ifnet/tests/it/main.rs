@@ -2,6 +2,7 @@
 #![cfg(not(any(shuttle, loom)))]
 
 mod events;
+mod lagg;
 mod life;
 mod names;
 mod pair;

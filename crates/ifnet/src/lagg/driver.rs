@@ -1,0 +1,399 @@
+//! The driver of a lagg.
+
+use super::plan::Plan;
+use super::state::{Followed, State};
+use crate::aggregation::{HashLayers, LacpOptions, LaggRequest, LaggStatus, PortStatus, Protocol};
+use crate::counters::DropReason;
+use crate::driver::{Cloner, Driver, DriverError};
+use crate::ether::{Ethernet, HEADER, MacAddress};
+use crate::event::LinkChange;
+use crate::flags::Media;
+use crate::frame::Frames;
+use crate::interface::Interface;
+use crate::lacp;
+use crate::life::stable_mac;
+use crate::request::{Reply, Request, RequestError};
+use holm_lifetime::levels::{HeldLevels, Locked};
+use holm_lifetime::sync::atomic::AtomicUsize;
+use holm_lifetime::sync::{Arc, Mutex, OnceLock};
+use holm_lifetime::{Ref, WeakRef};
+use holm_netns::notifier::NsHeld;
+use holm_pool::{Next, Source, Turn};
+use std::hash::{BuildHasher, RandomState};
+
+/// The kind of laggs.
+pub const KIND: &str = "lagg";
+
+/// A new lagg, without ports.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLagg {
+    /// How it uses its ports; otherwise failover.
+    pub protocol: Protocol,
+    /// What it knows flows by.
+    pub hash: HashLayers,
+    /// How it takes part in LACP.
+    pub lacp: LacpOptions,
+    /// What flows are hashed with, so that strangers can't choose flows that all go to one port;
+    /// otherwise a number made by chance.
+    pub seed: u64,
+}
+
+impl Default for NewLagg {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::Failover,
+            hash: HashLayers::default(),
+            lacp: LacpOptions::default(),
+            seed: RandomState::new().hash_one(()),
+        }
+    }
+}
+
+impl Cloner for NewLagg {
+    const KIND: &'static str = KIND;
+
+    fn make(self) -> Result<Box<dyn Driver>, DriverError> {
+        let state = State {
+            protocol: self.protocol,
+            layers: self.hash,
+            lacp_options: self.lacp,
+            up: false,
+            ports: Vec::new(),
+            lacp: None,
+            timer: None,
+            seed: self.seed,
+            first_mac: MacAddress::default(),
+            mac_is_set: false,
+            mtu_is_set: false,
+        };
+        let plan = Mutex::new(state.plan());
+        let own = OnceLock::new();
+        Ok(Box::new(Lagg { own, state: Mutex::new(state), plan, turns: AtomicUsize::new(0) }))
+    }
+}
+
+/// The driver of a lagg.
+pub(crate) struct Lagg {
+    own: OnceLock<WeakRef<Interface>>,
+    /// Not held when an interface is called, but to ask it something.
+    pub(super) state: Mutex<State>,
+    /// What follows from the state. Replaced while that is locked, and read by who carries frames.
+    plan: Mutex<Arc<Plan>>,
+    /// For protocols in which ports take turns.
+    turns: AtomicUsize,
+}
+
+impl Driver for Lagg {
+    fn attach(&self, interface: &WeakRef<Interface>) -> Result<(), DriverError> {
+        // It is attached once.
+        let _ = self.own.set(interface.clone());
+        let Some(interface) = interface.upgrade() else { return Ok(()) };
+        let by_name = stable_mac(interface.namespace().id().name.as_str(), interface.name());
+        let protocol = {
+            let mut state = self.state.lock();
+            state.first_mac = interface.mac();
+            state.mac_is_set = interface.mac() != by_name;
+            state.mtu_is_set = interface.mtu() != NewLagg::MTU;
+            state.protocol
+        };
+        if protocol == Protocol::Lacp {
+            self.add_timer(&interface).map_err(DriverError)?;
+            // It has no port that anything could follow for.
+            let _ = self.state.lock().restart_lacp(interface.mac());
+        }
+        Ok(())
+    }
+
+    fn transmit(&self, _: &Interface, frames: &mut Frames) -> Result<(), DropReason> {
+        self.plan().send(frames, &self.turns)
+    }
+
+    fn room(&self, _: &Interface) -> usize {
+        self.plan().room()
+    }
+
+    fn ask(&self, _: &Interface, request: &Request) -> Option<Result<Reply, RequestError>> {
+        match request {
+            Request::Media => Some(Ok(Reply::Media(self.media()))),
+            Request::Lagg(LaggRequest::Status) => Some(Ok(Reply::Lagg(Box::new(self.status())))),
+            _ => None,
+        }
+    }
+
+    fn change(
+        &self,
+        interface: &Interface,
+        request: &Request,
+        held: &mut NsHeld<'_>,
+    ) -> Result<(), RequestError> {
+        match request {
+            Request::SetUp(up) => {
+                self.update_ports(interface, held, |state| {
+                    state.up = *up;
+                    state.tell_links()
+                });
+                Ok(())
+            }
+            Request::SetMtu(mtu) => self.set_mtu(interface, *mtu, held),
+            Request::SetMac(mac) => self.set_mac(interface, *mac, held),
+            Request::SetMedia(_) => Err(interface.does_not_support()),
+            Request::Lagg(request) => self.change_lagg(interface, request, held),
+            _ => Ok(()),
+        }
+    }
+
+    fn destroy(self: Box<Self>) {
+        let timer = self.state.lock().timer.take();
+        if let Some(timer) = timer {
+            timer.remove();
+        }
+    }
+}
+
+/// Requests that only a lagg understands.
+impl Lagg {
+    fn change_lagg(
+        &self,
+        interface: &Interface,
+        request: &LaggRequest,
+        held: &mut NsHeld<'_>,
+    ) -> Result<(), RequestError> {
+        match request {
+            LaggRequest::Status => {}
+            LaggRequest::AddPort(name) => self.add_port(interface, *name, held)?,
+            LaggRequest::RemovePort(name) => self.remove_port(interface, *name, held)?,
+            LaggRequest::SetProtocol(protocol) => self.set_protocol(interface, *protocol, held)?,
+            LaggRequest::SetHash(layers) => {
+                if ![layers.l2, layers.l3, layers.l4].contains(&true) {
+                    let why = "a hash needs one or more of l2, l3 and l4".into();
+                    return Err(RequestError::Invalid { name: interface.name(), why });
+                }
+                self.update(interface, held, |state| {
+                    state.layers = *layers;
+                    Followed::default()
+                });
+            }
+            LaggRequest::SetLacp(options) => self.update(interface, held, |state| {
+                state.lacp_options = *options;
+                let options = state.options();
+                state.lacp(|lacp, now, actions| lacp.set_options(now, options, actions))
+            }),
+        }
+        Ok(())
+    }
+
+    fn set_protocol(
+        &self,
+        interface: &Interface,
+        protocol: Protocol,
+        held: &mut NsHeld<'_>,
+    ) -> Result<(), RequestError> {
+        let before = self.state.lock().protocol;
+        if before == protocol {
+            return Ok(());
+        }
+        if protocol == Protocol::Lacp {
+            self.add_timer(interface)
+                .map_err(|why| RequestError::Failed { name: interface.name(), why })?;
+        } else if let Some(timer) = { self.state.lock().timer.take() } {
+            timer.remove();
+        }
+        self.update_ports(interface, held, |state| {
+            state.protocol = protocol;
+            state.restart_lacp(interface.mac())
+        });
+        Ok(())
+    }
+
+    fn status(&self) -> LaggStatus {
+        let (mut status, ports) = {
+            let (state, plan) = (self.state.lock(), self.plan());
+            let senders: Vec<_> = plan.distribution.senders().collect();
+            let ports = state.ports.iter().enumerate().map(|(place, port)| {
+                let sends = senders.contains(&place);
+                let receives = plan.distribution.takes_from(place);
+                (port.interface.clone(), sends, receives, state.lacp_port(port.number))
+            });
+            let status = LaggStatus {
+                protocol: state.protocol,
+                hash: state.layers,
+                lacp: state.lacp_options,
+                ports: Vec::new(),
+            };
+            (status, ports.collect::<Vec<_>>())
+        };
+        let ports = ports.into_iter().filter_map(|(port, sends, receives, lacp)| {
+            Some(PortStatus { name: port.upgrade()?.name(), sends, receives, lacp })
+        });
+        status.ports = ports.collect();
+        status
+    }
+
+    /// What all ports that are used are together.
+    fn media(&self) -> Media {
+        let plan = self.plan();
+        let ports = plan.distribution.senders().filter_map(|place| plan.ports.get(place));
+        let media = ports.filter_map(|port| Some(port.interface.upgrade()?.media()));
+        let together = |all: Media, one: Media| Media {
+            speed: all.speed.saturating_add(one.speed),
+            full_duplex: all.full_duplex && one.full_duplex,
+        };
+        media.fold(Media { speed: 0, full_duplex: true }, together)
+    }
+}
+
+/// Frames, and time.
+impl Lagg {
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().clone()
+    }
+
+    /// Frames have come in at a port.
+    pub(super) fn receive(
+        &self,
+        turn: &Turn<'_>,
+        lagg: &Interface,
+        number: u16,
+        frames: &mut Frames,
+    ) {
+        let plan = self.plan();
+        if plan.speaks_lacp && frames.iter().any(|frame| is_slow(frame)) {
+            self.hear(lagg, number, frames);
+        }
+        let (own, received) = (lagg.mac(), &lagg.counters().received);
+        let is_own = |frame: &[u8]| frame.get(6..12) == Some(&own.0[..]);
+        if frames.iter().any(|frame| is_own(frame)) {
+            let before = frames.len();
+            frames.retain(|frame| !is_own(frame));
+            received.dropped(DropReason::Looped, (before - frames.len()) as u64);
+        }
+        if frames.is_empty() {
+            return;
+        }
+        if plan.takes_from(number) {
+            lagg.receive(turn, frames);
+        } else {
+            received.dropped(DropReason::NoPort, frames.len() as u64);
+            frames.clear();
+        }
+    }
+
+    /// Takes the PDUs of slow protocols out of `frames`.
+    fn hear(&self, lagg: &Interface, number: u16, frames: &mut Frames) {
+        self.update(lagg, &mut Locked::nothing(), |state| {
+            state.lacp(|lacp, now, actions| {
+                frames.retain(|frame| {
+                    if is_slow(frame) {
+                        lacp.receive(now, number, frame.get(HEADER..).unwrap_or(&[]), actions);
+                    }
+                    !is_slow(frame)
+                });
+            })
+        });
+    }
+
+    /// Time has passed.
+    fn tick(&self, lagg: &Interface) {
+        self.update(lagg, &mut Locked::nothing(), |state| {
+            state.lacp(|lacp, now, actions| lacp.advance(now, actions))
+        });
+    }
+
+    fn add_timer(&self, interface: &Interface) -> Result<(), String> {
+        let timer = Arc::new(Timer { lagg: interface.downgrade() });
+        let handle = interface.add_source(timer).map_err(|error| error.to_string())?;
+        self.state.lock().timer = Some(handle);
+        Ok(())
+    }
+}
+
+/// Changes.
+impl Lagg {
+    /// Changes the state, and does what follows from it.
+    pub(super) fn update<H: HeldLevels>(
+        &self,
+        lagg: &Interface,
+        held: &mut Locked<'_, H>,
+        change: impl FnOnce(&mut State) -> Followed,
+    ) {
+        let followed = {
+            let mut state = self.state.lock();
+            let followed = change(&mut state);
+            *self.plan.lock() = state.plan();
+            followed
+        };
+        for (port, pdu) in followed.pdus {
+            if let Some(port) = port.upgrade() {
+                port.transmit(&mut vec![pdu.frame(port.mac())]);
+            }
+        }
+        // Of two that do this at a time the later state is told last: who finds that it is another
+        // meanwhile tells again.
+        let mut told = None;
+        loop {
+            let link = self.plan().link();
+            if told.replace(link) == Some(link) {
+                break;
+            }
+            lagg.set_link(link, held);
+        }
+    }
+
+    /// [`update`](Self::update), by who holds the configuration lock: tells also if failover has come to
+    /// use another port.
+    pub(super) fn update_ports(
+        &self,
+        lagg: &Interface,
+        held: &mut NsHeld<'_>,
+        change: impl FnOnce(&mut State) -> Followed,
+    ) {
+        let before = self.active_port();
+        self.update(lagg, held, change);
+        let after = self.active_port();
+        if before.as_ref().map(|(number, _)| number) != after.as_ref().map(|(number, _)| number) {
+            let name = after.map(|(_, port)| port.name());
+            lagg.tell(LinkChange::ActivePort(name), held);
+        }
+    }
+
+    /// The index of the interface that failover uses, and that.
+    fn active_port(&self) -> Option<(u64, Ref<Interface>)> {
+        if self.state.lock().protocol != Protocol::Failover {
+            return None;
+        }
+        let plan = self.plan();
+        let port = plan.ports.get(plan.distribution.senders().next()?)?.interface.upgrade()?;
+        Some((port.index(), port))
+    }
+
+    /// A port is up or down, or its link is otherwise.
+    pub(super) fn port_changed(&self, lagg: &Interface, port: &Interface, held: &mut NsHeld<'_>) {
+        self.update_ports(lagg, held, |state| {
+            if let Some(own) = state.ports.iter_mut().find(|own| own.index == port.index()) {
+                own.look(port);
+            }
+            state.tell_links()
+        });
+        // Who waited for room at a port may not have to wait for that one any more.
+        lagg.has_room();
+    }
+}
+
+/// Lets LACP know of the time.
+struct Timer {
+    lagg: WeakRef<Interface>,
+}
+
+impl Source for Timer {
+    fn run(&self, _: &Turn<'_>) -> Next {
+        let Some(lagg) = self.lagg.upgrade() else { return Next::Done };
+        if let Some(driver) = lagg.driver::<Lagg>() {
+            driver.tick(&lagg);
+        }
+        Next::Idle
+    }
+}
+
+fn is_slow(frame: &[u8]) -> bool {
+    Ethernet::parse(frame).is_some_and(|ethernet| ethernet.ether_type == lacp::ETHER_TYPE)
+}
