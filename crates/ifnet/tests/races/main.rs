@@ -9,6 +9,7 @@
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
 mod inbox;
+mod lagg;
 mod pair;
 mod request;
 mod sketch;
