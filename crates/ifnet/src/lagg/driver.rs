@@ -10,16 +10,18 @@ use crate::event::LinkChange;
 use crate::flags::Media;
 use crate::frame::Frames;
 use crate::interface::Interface;
-use crate::lacp;
+use crate::lacp::{self, Action, Lacp};
 use crate::life::stable_mac;
 use crate::request::{Reply, Request, RequestError};
-use holm_lifetime::levels::{HeldLevels, Locked};
+use holm_lifetime::levels::Locked;
 use holm_lifetime::sync::atomic::AtomicUsize;
 use holm_lifetime::sync::{Arc, Mutex, OnceLock};
 use holm_lifetime::{Ref, WeakRef};
+use holm_netns::InNs;
 use holm_netns::notifier::NsHeld;
 use holm_pool::{Next, Source, Turn};
 use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
 
 /// The kind of laggs.
 pub const KIND: &str = "lagg";
@@ -168,12 +170,12 @@ impl Lagg {
                     let why = "a hash needs one or more of l2, l3 and l4".into();
                     return Err(RequestError::Invalid { name: interface.name(), why });
                 }
-                self.update(interface, held, |state| {
+                self.update_ports(interface, held, |state| {
                     state.layers = *layers;
                     Followed::default()
                 });
             }
-            LaggRequest::SetLacp(options) => self.update(interface, held, |state| {
+            LaggRequest::SetLacp(options) => self.update_ports(interface, held, |state| {
                 state.lacp_options = *options;
                 let options = state.options();
                 state.lacp(|lacp, now, actions| lacp.set_options(now, options, actions))
@@ -280,23 +282,19 @@ impl Lagg {
 
     /// Takes the PDUs of slow protocols out of `frames`.
     fn hear(&self, lagg: &Interface, number: u16, frames: &mut Frames) {
-        self.update(lagg, &mut Locked::nothing(), |state| {
-            state.lacp(|lacp, now, actions| {
-                frames.retain(|frame| {
-                    if is_slow(frame) {
-                        lacp.receive(now, number, frame.get(HEADER..).unwrap_or(&[]), actions);
-                    }
-                    !is_slow(frame)
-                });
-            })
+        self.update_lacp(lagg, |lacp, now, actions| {
+            frames.retain(|frame| {
+                if is_slow(frame) {
+                    lacp.receive(now, number, frame.get(HEADER..).unwrap_or(&[]), actions);
+                }
+                !is_slow(frame)
+            });
         });
     }
 
     /// Time has passed.
     fn tick(&self, lagg: &Interface) {
-        self.update(lagg, &mut Locked::nothing(), |state| {
-            state.lacp(|lacp, now, actions| lacp.advance(now, actions))
-        });
+        self.update_lacp(lagg, |lacp, now, actions| lacp.advance(now, actions));
     }
 
     fn add_timer(&self, interface: &Interface) -> Result<(), String> {
@@ -309,38 +307,47 @@ impl Lagg {
 
 /// Changes.
 impl Lagg {
-    /// Changes the state, and does what follows from it.
-    pub(super) fn update<H: HeldLevels>(
-        &self,
-        lagg: &Interface,
-        held: &mut Locked<'_, H>,
-        change: impl FnOnce(&mut State) -> Followed,
-    ) {
-        let followed = {
+    /// Changes the state, and does what follows from it but for the ends of it that are told under the
+    /// configuration lock. Whether the lagg's link is another now.
+    fn update(&self, change: impl FnOnce(&mut State) -> Followed) -> bool {
+        let (followed, link_changed) = {
             let mut state = self.state.lock();
             let followed = change(&mut state);
-            *self.plan.lock() = state.plan();
-            followed
+            let after = state.plan();
+            let mut plan = self.plan.lock();
+            let link_changed = plan.link() != after.link();
+            *plan = after;
+            (followed, link_changed)
         };
         for (port, pdu) in followed.pdus {
             if let Some(port) = port.upgrade() {
                 port.transmit(&mut vec![pdu.frame(port.mac())]);
             }
         }
-        // Of two that do this at a time the later state is told last: who finds that it is another
-        // meanwhile tells again.
-        let mut told = None;
-        loop {
-            let link = self.plan().link();
-            if told.replace(link) == Some(link) {
-                break;
-            }
-            lagg.set_link(link, held);
-        }
+        link_changed
     }
 
-    /// [`update`](Self::update), by who holds the configuration lock: tells also if failover has come to
-    /// use another port.
+    /// [`update`](Self::update) by who carries frames or looks at the clock.
+    fn update_lacp(
+        &self,
+        lagg: &Interface,
+        step: impl FnOnce(&mut Lacp, Instant, &mut Vec<Action>),
+    ) {
+        if !self.update(|state| state.lacp(step)) {
+            return;
+        }
+        let own = lagg.downgrade();
+        let tell = move |in_ns: &mut InNs<'_>| {
+            if let Some(lagg) = own.upgrade()
+                && let Some(driver) = lagg.driver::<Self>()
+            {
+                driver.tell_link(&lagg, &mut in_ns.held.innermost());
+            }
+        };
+        lagg.namespace().request_then(&mut Locked::nothing(), tell, |_| {});
+    }
+
+    /// [`update`](Self::update) by who holds the configuration lock.
     pub(super) fn update_ports(
         &self,
         lagg: &Interface,
@@ -348,12 +355,21 @@ impl Lagg {
         change: impl FnOnce(&mut State) -> Followed,
     ) {
         let before = self.active_port();
-        self.update(lagg, held, change);
+        if self.update(change) {
+            self.tell_link(lagg, held);
+        }
         let after = self.active_port();
         if before.as_ref().map(|(number, _)| number) != after.as_ref().map(|(number, _)| number) {
             let name = after.map(|(_, port)| port.name());
             lagg.tell(LinkChange::ActivePort(name), held);
         }
+    }
+
+    /// Whoever has changed the link has it told. All do that under the configuration lock, so what is
+    /// told last is how it is.
+    fn tell_link(&self, lagg: &Interface, held: &mut NsHeld<'_>) {
+        lagg.note_link(self.plan().link());
+        lagg.tell_link(held);
     }
 
     /// The index of the interface that failover uses, and that.
