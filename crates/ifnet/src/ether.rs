@@ -90,6 +90,16 @@ impl<'f> Ethernet<'f> {
     }
 }
 
+/// The header of a frame.
+pub fn header(destination: MacAddress, source: MacAddress, ether_type: u16) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let parts = destination.0.into_iter().chain(source.0).chain(ether_type.to_be_bytes());
+    for (to, byte) in header.iter_mut().zip(parts) {
+        *to = byte;
+    }
+    header
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,7 @@ mod names;
 pub mod pair;
 pub mod receiver;
 pub mod request;
+pub mod stack;
 mod subsystem;
 mod tenant;
 pub mod wire;

@@ -1,0 +1,231 @@
+//! One TCP connection of a link.
+
+use super::buffers::Buffered;
+use super::segment::Segment;
+use super::{Limits, Wake};
+use smoltcp::iface::Context;
+use smoltcp::socket::tcp::{CongestionControl, RecvError, State};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Where a connection begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ends {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+}
+
+/// Which connection. No number is used twice, and newer ones have greater numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ConnectionId(pub(super) u64);
+
+/// In whose hands a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is being made; if it isn't by then, it is forgotten.
+    HalfOpen { until: Duration },
+    /// Somebody has a [`Stream`](super::Stream).
+    Owned,
+    /// Its owner has left. What he had sent is still delivered, until then.
+    Left { until: Duration },
+}
+
+pub(super) struct Connection {
+    buffered: Buffered,
+    pub(super) ends: Ends,
+    pub(super) stage: Stage,
+    pub(super) wake: Option<Wake>,
+    /// When it is to be looked at again, as it is listed.
+    pub(super) timer: Option<Duration>,
+    /// It is on the list of those that something was done with.
+    pub(super) touched: bool,
+    /// What its owner knows.
+    seen: Seen,
+    /// Its owner waits until there is room.
+    blocked: bool,
+    /// Its owner said that he takes no more.
+    ended: bool,
+    /// The sequence number of the next byte that its owner takes, and the one behind the furthest that
+    /// has come. What is in between has not all come, if it is more than there is to take.
+    next: Option<u32>,
+    furthest: u32,
+    /// Bytes received and sent since the last look at its memory, and since some was given back.
+    moved: u64,
+    used: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    state: State,
+    queued: usize,
+}
+
+impl Connection {
+    /// One that takes a SYN, or with an interface makes one, with so many bytes of room to receive and
+    /// as many to send.
+    pub(super) fn new(
+        ends: Ends,
+        stage: Stage,
+        room: usize,
+        limits: &Limits,
+        connects: Option<&mut Context>,
+    ) -> io::Result<Self> {
+        let mut buffered = Buffered::new(room, room)?;
+        let local = (ends.local.ip(), ends.local.port());
+        let begun = buffered.socket(|socket| {
+            // A reply is not held back until the one before was acknowledged.
+            socket.set_nagle_enabled(false);
+            socket.set_congestion_control(CongestionControl::Reno);
+            socket.set_keep_alive(Some(limits.keep_alive.into()));
+            socket.set_timeout(Some(limits.silence.into()));
+            match connects {
+                None => socket.listen(local).is_ok(),
+                Some(interface) => {
+                    socket.connect(interface, (ends.peer.ip(), ends.peer.port()), local).is_ok()
+                }
+            }
+        });
+        if !begun {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        let state = buffered.socket(|socket| socket.state());
+        Ok(Self {
+            buffered,
+            ends,
+            stage,
+            wake: None,
+            timer: None,
+            touched: false,
+            seen: Seen { state, queued: 0 },
+            blocked: false,
+            ended: false,
+            next: None,
+            furthest: 0,
+            moved: 0,
+            used: 0,
+        })
+    }
+
+    pub(super) fn buffered(&mut self) -> &mut Buffered {
+        &mut self.buffered
+    }
+
+    pub(super) fn state(&mut self) -> State {
+        self.buffered.socket(|socket| socket.state())
+    }
+
+    /// A segment was given to the socket.
+    pub(super) fn note(&mut self, segment: &Segment) {
+        if self.next.is_none() && !matches!(self.state(), State::Listen | State::SynSent) {
+            // This was the SYN that it has taken.
+            self.furthest = segment.sequence.wrapping_add(1);
+            self.next = Some(self.furthest);
+        }
+        let end = segment.sequence.wrapping_add(segment.length);
+        // Later, if less than half of all sequence numbers ahead.
+        if segment.length > 0 && (end.wrapping_sub(self.furthest) as i32) > 0 {
+            self.furthest = end;
+        }
+        self.moved += u64::from(segment.length);
+    }
+
+    /// Whether what has changed is something that its owner waits for. It is asked once.
+    pub(super) fn has_news(&mut self) -> bool {
+        let (seen, room, most) = self.buffered.socket(|socket| {
+            let seen = Seen { state: socket.state(), queued: socket.recv_queue() };
+            (seen, socket.send_capacity() - socket.send_queue(), socket.send_capacity())
+        });
+        let news = seen.state != self.seen.state || seen.queued > self.seen.queued;
+        let roomy = self.blocked && room >= most / 4;
+        self.seen = seen;
+        self.blocked &= !roomy;
+        news || roomy
+    }
+
+    /// As [`Stream::receive`](super::Stream::receive).
+    pub(super) fn receive(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let taken = self.buffered.socket(|socket| {
+            let taken = socket.recv_slice(space);
+            (taken, socket.recv_queue())
+        });
+        match taken {
+            (Ok(0), _) if !space.is_empty() => Err(ErrorKind::WouldBlock.into()),
+            (Ok(count), queued) => {
+                self.next = self.next.map(|next| next.wrapping_add(count as u32));
+                self.seen.queued = queued;
+                Ok(count)
+            }
+            (Err(RecvError::Finished), _) => Ok(0),
+            (Err(RecvError::InvalidState), _) if self.is_being_made() => {
+                Err(ErrorKind::WouldBlock.into())
+            }
+            (Err(RecvError::InvalidState), _) => Err(ErrorKind::ConnectionReset.into()),
+        }
+    }
+
+    /// As [`Stream::send`](super::Stream::send).
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_being_made() {
+            self.blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let sent = self.buffered.socket(|socket| socket.send_slice(bytes));
+        let count = sent.map_err(|_| match self.state() {
+            State::Closed => ErrorKind::ConnectionReset,
+            _ => ErrorKind::BrokenPipe,
+        })?;
+        self.moved += count as u64;
+        self.blocked |= count < bytes.len();
+        if count == 0 && !bytes.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn is_being_made(&mut self) -> bool {
+        matches!(self.state(), State::SynSent | State::SynReceived)
+    }
+
+    /// Sends no more, and takes no more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.buffered.socket(|socket| socket.close());
+    }
+
+    /// Gives up what is unsent and resets the connection.
+    pub(super) fn abort(&mut self) {
+        self.buffered.socket(|socket| socket.abort());
+    }
+
+    /// Whether there are bytes that nobody has taken.
+    pub(super) fn has_unread(&mut self) -> bool {
+        self.buffered.socket(|socket| socket.recv_queue()) > 0
+    }
+
+    /// Looks at how much memory it uses, and gives back what it can if it needs little: some was used,
+    /// and since the last look it moved nothing or not much. Returns whether to look again.
+    pub(super) fn settle_memory(&mut self) -> bool {
+        let moved = std::mem::take(&mut self.moved);
+        self.used += moved;
+        let busy = moved >= BUSY || (moved > 0 && self.used < WORTH);
+        if self.used == 0 || busy {
+            return self.used > 0;
+        }
+        let queued = self.buffered.socket(|socket| socket.recv_queue());
+        // What came out of order is behind what there is to take.
+        let all_taken = queued == 0 && self.next == Some(self.furthest);
+        if all_taken {
+            self.buffered.release_receiving();
+        }
+        if self.buffered.release_sending() && all_taken {
+            self.used = 0;
+        }
+        self.used > 0
+    }
+}
+
+/// Bytes between two looks that make a connection a busy one.
+const BUSY: u64 = 1 << 20;
+/// Bytes of memory that are worth a system call while a connection is in use.
+const WORTH: u64 = 64 << 10;

@@ -1,0 +1,284 @@
+//! A stack that several threads use.
+
+use super::connection::{Connection, ConnectionId};
+use super::machine::{Machine, News};
+use super::sockets::{Datagrams, Listener, Stream};
+use super::{AddressError, Config, Network, Reason, Route, Usage};
+use crate::MacAddress;
+use crate::frame::Frames;
+use holm_lifetime::sync::Mutex;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The world outside of a stack.
+pub trait Outside: Send + Sync + 'static {
+    /// How many frames [`transmit`](Self::transmit) would take. Who was told 0 calls
+    /// [`Stack::tick`] when there is room.
+    fn room(&self) -> usize;
+
+    /// Sends frames by the link, in this order; no more than there is room for. It is called by one
+    /// thread at a time, which holds no lock of the stack's.
+    fn transmit(&self, frames: Frames);
+
+    /// Has [`Stack::tick`] called then, rather than when was said before. Called as `transmit` is.
+    fn wake_at(&self, at: Instant);
+}
+
+/// The TCP/IP stack of a link. See the [module](super).
+///
+/// Its methods may be called by any thread, also from within [`Outside::transmit`] and a
+/// [`Wake`](super::Wake).
+pub struct Stack {
+    shared: Mutex<Shared>,
+    outside: Box<dyn Outside>,
+    began: Instant,
+}
+
+struct Shared {
+    machine: Machine,
+    outbox: Outbox,
+}
+
+/// What is to go outside. Whoever has put something there when nobody is sending sends, until nothing
+/// is left or there is no room; whoever comes meanwhile leaves what he has. So frames keep their order,
+/// as do alarms, and nobody waits for another's sending.
+#[derive(Default)]
+struct Outbox {
+    frames: Frames,
+    /// The alarm that is set, and whether it is still to be told.
+    alarm: Option<Duration>,
+    news: bool,
+    sending: bool,
+    /// Somebody has come since the one who sends last looked. Perhaps because there is room again.
+    came: bool,
+}
+
+impl Stack {
+    /// One without addresses, but for a link-local one (RFC 4291).
+    pub fn new(config: Config, outside: impl Outside) -> Arc<Self> {
+        let shared = Shared { machine: Machine::new(&config), outbox: Outbox::default() };
+        let shared = Mutex::new(shared);
+        Arc::new(Self { shared, outside: Box::new(outside), began: Instant::now() })
+    }
+
+    /// Frames have come by the link.
+    pub fn input(&self, frames: &Frames) {
+        self.run(|machine, now| frames.iter().for_each(|frame| machine.input(now, frame)));
+    }
+
+    /// The time has come that [`Outside::wake_at`] was told, or there is room again.
+    pub fn tick(&self) {
+        self.run(|_, _| ());
+    }
+
+    /// All addresses.
+    pub fn addresses(&self) -> Vec<Network> {
+        self.shared.lock().machine.addresses().to_vec()
+    }
+
+    /// Whether it has no address but the link-local one that it made itself.
+    pub fn is_unaddressed(&self) -> bool {
+        self.shared.lock().machine.is_unaddressed()
+    }
+
+    /// Adds an address, and tells all stations of the link.
+    ///
+    /// # Errors
+    ///
+    /// The link can't have it.
+    pub fn add_address(&self, network: Network) -> Result<(), AddressError> {
+        self.run(|machine, now| machine.add_address(now, network))
+    }
+
+    /// Removes an address, and resets the connections that end there. `false`: it was not there.
+    pub fn remove_address(&self, address: IpAddr) -> bool {
+        self.run(|machine, now| machine.remove_address(now, address))
+    }
+
+    /// Replaces all routes. Of several that lead to an address, the one to the smallest network is
+    /// taken.
+    pub fn set_routes(&self, routes: Vec<Route>) {
+        self.run(|machine, _| machine.set_routes(routes));
+    }
+
+    /// Our address on the link is another one.
+    pub fn set_mac(&self, mac: MacAddress) {
+        self.run(|machine, now| machine.set_mac(now, mac));
+    }
+
+    /// The longest packet has another length. With less than 1280 bytes, addresses of IPv6 are removed.
+    pub fn set_mtu(&self, mtu: usize) {
+        self.run(|machine, now| machine.set_mtu(now, mtu));
+    }
+
+    /// Tells all stations of the link where our addresses are, as when they are reached another way.
+    pub fn announce(&self) {
+        self.run(|machine, now| machine.announce(now));
+    }
+
+    /// Takes connections to that port, at one address or, without one, at all that the link has at any
+    /// time. `accept` is called with each by whoever has brought it about, while no lock is held; also
+    /// once more just after the listener was dropped.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else listens there.
+    pub fn listen(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        port: u16,
+        accept: impl Fn(Stream) + Send + Sync + 'static,
+    ) -> io::Result<Listener> {
+        let stack = Arc::downgrade(self);
+        let acceptor = move |id, ends| {
+            if let Some(stack) = stack.upgrade() {
+                accept(Stream::new(stack, id, ends));
+            }
+        };
+        self.run(|machine, _| machine.listen((address, port), Arc::new(acceptor)))?;
+        Ok(Listener::new(self.clone(), (address, port)))
+    }
+
+    /// Makes a connection. Until it is there, nothing can be received and there is no room to send.
+    ///
+    /// # Errors
+    ///
+    /// There is no way there, or there are too many connections.
+    pub fn connect(self: &Arc<Self>, peer: SocketAddr) -> io::Result<Stream> {
+        let (id, ends) = self.run(|machine, now| machine.connect(now, peer))?;
+        Ok(Stream::new(self.clone(), id, ends))
+    }
+
+    /// Receives datagrams at that port, at one address or all.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else does.
+    pub fn bind(self: &Arc<Self>, address: Option<IpAddr>, port: u16) -> io::Result<Datagrams> {
+        self.run(|machine, _| machine.bind((address, port)))?;
+        Ok(Datagrams::new(self.clone(), (address, port)))
+    }
+
+    /// Resets all connections and forgets addresses and listeners: their owners are told.
+    pub fn close(&self) {
+        self.run(|machine, now| machine.close(now));
+    }
+
+    /// What it has, and what it has refused.
+    pub fn usage(&self) -> Usage {
+        self.shared.lock().machine.usage()
+    }
+
+    /// Has something done with a connection, unless it is no more.
+    pub(super) fn with<R>(
+        &self,
+        id: ConnectionId,
+        f: impl FnOnce(&mut Connection) -> R,
+    ) -> Option<R> {
+        self.run(|machine, now| machine.with(now, id, f))
+    }
+
+    /// Has something done, and then everything that follows from it.
+    pub(super) fn run<R>(&self, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
+        let mut shared = self.shared.lock();
+        let Shared { machine, outbox } = &mut *shared;
+        let now = self.began.elapsed();
+        let outcome = f(machine, now);
+        let news = outbox.settle(machine, now);
+        let mine = outbox.claim();
+        drop(shared);
+        if mine {
+            self.send();
+        }
+        let News { wakes, accepted } = news;
+        for (acceptor, id, ends) in accepted {
+            acceptor(id, ends);
+        }
+        wakes.iter().for_each(|wake| wake());
+        outcome
+    }
+
+    /// Sends what is in the outbox, which is claimed.
+    fn send(&self) {
+        let mut room = self.outside.room();
+        loop {
+            let (load, others) = {
+                let mut shared = self.shared.lock();
+                let Shared { machine, outbox } = &mut *shared;
+                let Some(load) = outbox.next(room) else { return };
+                // There is room for more of what did not fit before.
+                let more = machine.is_unsettled();
+                (load, more.then(|| outbox.settle(machine, self.began.elapsed())))
+            };
+            if let Some(alarm) = load.alarm {
+                self.outside.wake_at(self.began + alarm);
+            }
+            if !load.frames.is_empty() {
+                self.outside.transmit(load.frames);
+            }
+            if let Some(News { wakes, accepted }) = others {
+                for (acceptor, id, ends) in accepted {
+                    acceptor(id, ends);
+                }
+                wakes.iter().for_each(|wake| wake());
+            }
+            room = self.outside.room();
+        }
+    }
+}
+
+/// What is taken out to be sent.
+#[derive(Debug, PartialEq, Eq)]
+struct Load {
+    frames: Frames,
+    alarm: Option<Duration>,
+}
+
+impl Outbox {
+    /// Has the machine do what is due, for as long as what it makes is not too much.
+    fn settle(&mut self, machine: &mut Machine, now: Duration) -> News {
+        let room = FRAMES_MAX.saturating_sub(self.frames.len());
+        let (mut frames, news) = machine.settle(now, room);
+        if self.frames.is_empty() {
+            self.frames = frames;
+        } else {
+            self.frames.append(&mut frames);
+        }
+        // Answers that there is no room for, as to a flood of pings while nothing can be sent.
+        let lost = self.frames.len().saturating_sub(2 * FRAMES_MAX);
+        self.frames.truncate(2 * FRAMES_MAX);
+        machine.count(Reason::NoRoom, lost);
+        // An alarm that is set goes off in any case, so only one that is earlier has to be told.
+        let set = self.alarm.filter(|&alarm| alarm > now);
+        let earlier = machine.due_at().filter(|&due| set.is_none_or(|set| due < set));
+        self.news |= earlier.is_some();
+        self.alarm = earlier.or(set);
+        news
+    }
+
+    /// Whether whoever asks is the one who sends from now on.
+    fn claim(&mut self) -> bool {
+        self.came = true;
+        let idle = self.frames.is_empty() && !self.news;
+        !idle && !std::mem::replace(&mut self.sending, true)
+    }
+
+    /// What is to be sent next, if there is room for so many frames. If there is nothing, or no room and
+    /// nobody has come since that was asked for the last time, the sending ends.
+    fn next(&mut self, room: usize) -> Option<Load> {
+        let alarm = self.alarm.filter(|_| std::mem::take(&mut self.news));
+        let came = std::mem::take(&mut self.came);
+        let stuck = self.frames.is_empty() || (room == 0 && !came);
+        if stuck && alarm.is_none() {
+            self.sending = false;
+            return None;
+        }
+        let rest = self.frames.split_off(room.min(self.frames.len()));
+        Some(Load { frames: std::mem::replace(&mut self.frames, rest), alarm })
+    }
+}
+
+/// Frames that wait until there is room. Connections that have more to send wait, too.
+const FRAMES_MAX: usize = 1024;

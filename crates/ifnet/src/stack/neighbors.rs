@@ -1,0 +1,210 @@
+//! Which station is at which address of a link, and what waits until that is known.
+
+use super::packet::Outgoing;
+use crate::ether::MacAddress;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The neighbours of a link. Who speaks to us is remembered for a while; for who is wanted and not
+/// known, a few packets wait while it is asked for.
+///
+/// Anybody on the link can claim any address, so their number is bounded: the one that was heard of
+/// longest ago makes room.
+#[derive(Debug, Default)]
+pub(super) struct Neighbors {
+    known: HashMap<IpAddr, Known>,
+    wanted: HashMap<IpAddr, Wanted>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    mac: MacAddress,
+    heard: Duration,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    waiting: Vec<Outgoing>,
+    asked: u32,
+    again: Duration,
+}
+
+/// What to do with a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Send it there.
+    To(MacAddress, Outgoing),
+    /// It waits. The address is to be asked for, if it was not just now.
+    Waits { ask: bool },
+    /// It waits, but another does no more.
+    InsteadOf,
+}
+
+/// Somebody to ask for once more, or to give up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Ask(IpAddr),
+    /// With so many packets that had waited.
+    GaveUp(usize),
+}
+
+impl Neighbors {
+    /// Where to send a packet for the neighbour at `address`.
+    pub(super) fn way(&mut self, now: Duration, address: IpAddr, packet: Outgoing) -> Way {
+        if let Some(known) = self.known.get(&address) {
+            if now.saturating_sub(known.heard) < LIFETIME {
+                return Way::To(known.mac, packet);
+            }
+            self.known.remove(&address);
+        }
+        if let Some(wanted) = self.wanted.get_mut(&address) {
+            wanted.waiting.push(packet);
+            if wanted.waiting.len() <= WAITING_MAX {
+                return Way::Waits { ask: false };
+            }
+            wanted.waiting.remove(0);
+            return Way::InsteadOf;
+        }
+        if self.wanted.len() >= WANTED_MAX {
+            let oldest = self.wanted.iter().min_by_key(|(_, wanted)| wanted.again);
+            if let Some(oldest) = oldest.map(|(&address, _)| address) {
+                self.wanted.remove(&oldest);
+            }
+        }
+        let wanted = Wanted { waiting: vec![packet], asked: 1, again: now + ASK_EVERY };
+        self.wanted.insert(address, wanted);
+        Way::Waits { ask: true }
+    }
+
+    /// The neighbour at `address` said where it is. Returns what waited for that.
+    pub(super) fn learn(
+        &mut self,
+        now: Duration,
+        address: IpAddr,
+        mac: MacAddress,
+    ) -> Vec<Outgoing> {
+        if self.known.len() >= KNOWN_MAX && !self.known.contains_key(&address) {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.heard);
+            if let Some(oldest) = oldest.map(|(&address, _)| address) {
+                self.known.remove(&oldest);
+            }
+        }
+        self.known.insert(address, Known { mac, heard: now });
+        self.wanted.remove(&address).map(|wanted| wanted.waiting).unwrap_or_default()
+    }
+
+    /// Somebody says where it is without having been asked: that is believed of whom we know or want.
+    pub(super) fn update(
+        &mut self,
+        now: Duration,
+        address: IpAddr,
+        mac: MacAddress,
+    ) -> Vec<Outgoing> {
+        if self.known.contains_key(&address) || self.wanted.contains_key(&address) {
+            self.learn(now, address, mac)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Something came from it: it is still where it was.
+    pub(super) fn heard(&mut self, now: Duration, address: IpAddr, mac: MacAddress) {
+        if let Some(known) = self.known.get_mut(&address)
+            && known.mac == mac
+        {
+            known.heard = now;
+        }
+    }
+
+    /// Somebody whose time has come.
+    pub(super) fn due(&mut self, now: Duration) -> Option<Due> {
+        let (&address, wanted) = self.wanted.iter_mut().find(|(_, wanted)| wanted.again <= now)?;
+        if wanted.asked < ASK_TIMES {
+            wanted.asked += 1;
+            wanted.again = now + ASK_EVERY;
+            return Some(Due::Ask(address));
+        }
+        let gave_up = self.wanted.remove(&address).map_or(0, |wanted| wanted.waiting.len());
+        Some(Due::GaveUp(gave_up))
+    }
+
+    /// When there is somebody [`due`](Self::due).
+    pub(super) fn due_at(&self) -> Option<Duration> {
+        self.wanted.values().map(|wanted| wanted.again).min()
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// For how long it is believed where somebody is who is not heard of.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// RFC 4861, section 10: how often, and how many times.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_TIMES: u32 = 3;
+/// Packets that wait for one neighbour (RFC 1122, section 2.3.2.2 wants at least one).
+const WAITING_MAX: usize = 4;
+const WANTED_MAX: usize = 128;
+const KNOWN_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+
+    fn ip(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
+    }
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn packets_wait_until_it_is_known_where_they_go() {
+        let mut neighbors = Neighbors::default();
+        assert_eq!(neighbors.way(second(0), ip(1), vec![1]), Way::Waits { ask: true });
+        assert_eq!(neighbors.way(second(0), ip(1), vec![2]), Way::Waits { ask: false });
+        assert_eq!(neighbors.due_at(), Some(second(1)));
+        assert_eq!(neighbors.learn(second(1), ip(1), MAC), [vec![1], vec![2]]);
+        assert_eq!(neighbors.due_at(), None);
+        assert_eq!(neighbors.way(second(60), ip(1), vec![3]), Way::To(MAC, vec![3]));
+        neighbors.heard(second(60), ip(1), MAC);
+        neighbors.heard(second(61), ip(1), MacAddress::BROADCAST);
+        assert_eq!(neighbors.way(second(119), ip(1), vec![4]), Way::To(MAC, vec![4]));
+        assert_eq!(neighbors.way(second(120), ip(1), vec![5]), Way::Waits { ask: true });
+    }
+
+    #[test]
+    fn who_does_not_answer_is_given_up() {
+        let mut neighbors = Neighbors::default();
+        for n in 0..=WAITING_MAX {
+            let way = neighbors.way(second(0), ip(1), vec![n as u8]);
+            assert_eq!(way == Way::InsteadOf, n == WAITING_MAX);
+        }
+        assert_eq!(neighbors.due(second(0)), None);
+        assert_eq!(neighbors.due(second(1)), Some(Due::Ask(ip(1))));
+        assert_eq!(neighbors.due(second(1)), None);
+        assert_eq!(neighbors.due(second(2)), Some(Due::Ask(ip(1))));
+        assert_eq!(neighbors.due(second(3)), Some(Due::GaveUp(WAITING_MAX)));
+        assert_eq!(neighbors.due(second(9)), None);
+    }
+
+    #[test]
+    fn claims_are_bounded_and_do_not_make_the_unknown_known() {
+        let mut neighbors = Neighbors::default();
+        assert!(neighbors.update(second(0), ip(0), MAC).is_empty());
+        assert_eq!(neighbors.way(second(0), ip(0), vec![]), Way::Waits { ask: true });
+        for n in 0..5000 {
+            neighbors.learn(second(1), ip(n), MAC);
+            neighbors.way(second(1), ip(10_000 + n), vec![]);
+        }
+        assert_eq!(neighbors.known.len(), KNOWN_MAX);
+        assert_eq!(neighbors.wanted.len(), WANTED_MAX);
+    }
+}

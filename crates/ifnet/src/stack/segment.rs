@@ -1,0 +1,61 @@
+//! What the stack looks at in a TCP segment before smoltcp does (RFC 9293, section 3.1).
+
+/// The header of a segment, without its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) source: u16,
+    pub(super) destination: u16,
+    /// Of the first byte, or of the SYN before it.
+    pub(super) sequence: u32,
+    pub(super) flags: u8,
+    /// Bytes of data.
+    pub(super) length: u32,
+}
+
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+impl Segment {
+    /// Looks at what a packet of TCP carries; `None` if it can be no segment.
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+        let (&header, _) = payload.split_first_chunk::<20>()?;
+        let [s0, s1, d0, d1, q0, q1, q2, q3, _, _, _, _, offset, flags, ..] = header;
+        let length = payload.len().checked_sub(usize::from(offset >> 4) * 4)?;
+        let segment = Self {
+            source: u16::from_be_bytes([s0, s1]),
+            destination: u16::from_be_bytes([d0, d1]),
+            sequence: u32::from_be_bytes([q0, q1, q2, q3]),
+            flags,
+            length: u32::try_from(length).ok()?,
+        };
+        (offset >> 4 >= 5 && segment.source != 0 && segment.destination != 0).then_some(segment)
+    }
+
+    /// Whether it asks for a new connection.
+    pub(super) fn opens(&self) -> bool {
+        self.flags & (SYN | RST | ACK) == SYN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_looked_at_and_never_beyond_its_end() {
+        let mut bytes = vec![0, 111, 8, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, SYN, 9, 9, 0, 0, 0, 0];
+        assert_eq!(Segment::parse(&bytes), None, "the options are missing");
+        bytes.extend([0; 7]);
+        let segment = Segment::parse(&bytes).unwrap();
+        assert_eq!((segment.source, segment.destination), (111, 2049));
+        assert_eq!((segment.sequence, segment.length), (0x0102_0304, 3));
+        assert!(segment.opens());
+        for not in [SYN | ACK, SYN | RST, ACK, 0] {
+            bytes[13] = not;
+            assert!(!Segment::parse(&bytes).unwrap().opens());
+        }
+        bytes[12] = 0x40;
+        assert_eq!(Segment::parse(&bytes), None, "a header of 16 bytes");
+    }
+}

@@ -1,0 +1,273 @@
+//! Connections that carry something.
+
+use super::{NFS, Net, Weather, address, config};
+use crate::stack::Limits;
+use crate::stack::connection::ConnectionId;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// Bytes that say where they are from.
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut word = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend((word >> 32).to_be_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Sends both ways at once and compares what arrives; then ends both ways.
+fn exchange(net: &mut Net, ids: (ConnectionId, ConnectionId), there: &[u8], back: &[u8]) {
+    let mut sent = [0, 0];
+    let mut came = [Vec::new(), Vec::new()];
+    net.until(|net| {
+        sent[0] += net.send(1, ids.0, &there[sent[0]..]);
+        sent[1] += net.send(0, ids.1, &back[sent[1]..]);
+        came[0].extend(net.receive(0, ids.1).unwrap());
+        came[1].extend(net.receive(1, ids.0).unwrap());
+        came[0].len() >= there.len() && came[1].len() >= back.len()
+    });
+    assert!(came[0] == there && came[1] == back);
+}
+
+/// One side ends, the other sees it, ends too, and both are left.
+fn finish(net: &mut Net, ids: (ConnectionId, ConnectionId)) {
+    net.machines[1].with(net.now, ids.0, |c| c.end()).unwrap();
+    net.until(|net| net.receive(0, ids.1).is_none());
+    net.machines[0].leave(net.now, ids.1);
+    net.machines[1].leave(net.now, ids.0);
+    net.until(|net| net.machines.iter().all(|machine| machine.usage().connections == 0));
+}
+
+#[test]
+fn everything_arrives_in_order_whatever_the_link_does() {
+    let storms = [
+        Weather::default(),
+        Weather { late: 300, ..Weather::default() },
+        Weather { twice: 200, ..Weather::default() },
+        Weather { lost: 30, ..Weather::default() },
+        Weather { lost: 20, twice: 50, late: 200 },
+    ];
+    for (seed, weather) in storms.into_iter().enumerate() {
+        for (mtu, v6) in
+            [(576, false), (1500, false), (1500, true), (65_521, false), (65_521, true)]
+        {
+            let mut net = Net::new(mtu, seed as u64 * 7919 + mtu as u64);
+            net.listen(0, NFS);
+            net.weather = weather;
+            let ids = net.connect(v6);
+            exchange(&mut net, ids, &bytes(1, 700_000), &bytes(2, 500_000));
+            finish(&mut net, ids);
+        }
+    }
+}
+
+#[test]
+fn a_large_transfer_fills_and_drains_all_buffers() {
+    let mut net = Net::new(65_521, 1);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    exchange(&mut net, ids, &bytes(1, 32 << 20), &bytes(2, 16 << 20));
+    finish(&mut net, ids);
+}
+
+#[test]
+fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
+    let mut net = Net::new(1500, 5);
+    net.listen(0, NFS);
+    let ids = net.connect(true);
+    let all = bytes(3, 8 << 20);
+    let mut sent = 0;
+    // Nobody reads.
+    for _ in 0..20_000 {
+        sent += net.send(1, ids.0, &all[sent..]);
+        if !net.step() {
+            break;
+        }
+    }
+    let most = 2 * Limits::default().room_max;
+    assert!((most / 2..=most).contains(&sent), "{sent} bytes are on their way");
+    let mut came = Vec::new();
+    net.until(|net| {
+        sent += net.send(1, ids.0, &all[sent..]);
+        came.extend(net.receive(0, ids.1).unwrap());
+        came.len() == all.len()
+    });
+    assert!(came == all);
+}
+
+#[test]
+fn a_thousand_connections_each_have_their_own_bytes() {
+    let mut net = Net::new(1500, 3);
+    net.listen(0, NFS);
+    let all: Vec<_> = (0..1000).map(|n| net.connect(n % 2 == 0)).collect();
+    for (n, ids) in all.iter().enumerate() {
+        let message = bytes(n as u64, 100);
+        assert_eq!(net.send(1, ids.0, &message), 100);
+    }
+    net.pass(Duration::from_millis(100));
+    for (n, ids) in all.iter().enumerate() {
+        assert_eq!(net.receive(0, ids.1), Some(bytes(n as u64, 100)));
+    }
+    // Each has used a page for receiving and, at the other end, one for sending. When they have been
+    // idle for a while, none.
+    let resident = |net: &mut Net| -> usize {
+        let now = net.now;
+        let [server, client] = &mut net.machines;
+        let of =
+            |machine: &mut super::Machine, id| machine.with(now, id, |c| c.buffered().resident());
+        all.iter().map(|ids| of(client, ids.0).unwrap() + of(server, ids.1).unwrap()).sum()
+    };
+    assert_eq!(resident(&mut net), 2 * 1000 * 4096);
+    net.pass(Duration::from_secs(10));
+    assert_eq!(resident(&mut net), 0);
+    net.ping(all[500]);
+}
+
+#[test]
+fn memory_is_given_back_when_a_transfer_is_over_but_nothing_that_is_still_needed() {
+    let mut net = Net::new(1500, 8);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    let all = bytes(1, 4 << 20);
+    exchange(&mut net, ids, &all, &all);
+    let resident = |net: &mut Net, of: usize, id| {
+        net.machines[of].with(net.now, id, |c| c.buffered().resident()).unwrap()
+    };
+    assert!(resident(&mut net, 0, ids.1) > 1 << 20);
+    // Bytes that nobody takes stay.
+    assert_eq!(net.send(1, ids.0, b"kept"), 4);
+    net.pass(Duration::from_secs(10));
+    let kept = resident(&mut net, 0, ids.1);
+    assert!(kept > 0, "{kept} bytes");
+    assert_eq!(net.receive(0, ids.1).unwrap(), b"kept");
+    net.pass(Duration::from_secs(10));
+    assert_eq!(resident(&mut net, 0, ids.1), 0);
+    assert_eq!(resident(&mut net, 1, ids.0), 0);
+    exchange(&mut net, ids, &all, &all);
+}
+
+#[test]
+fn memory_with_what_came_out_of_order_is_not_given_back() {
+    let mut net = Net::new(1500, 8);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.ping(ids);
+    // The first of these is lost, so that what follows waits for it, for as long as a timeout takes.
+    let all = bytes(9, 10_000);
+    assert_eq!(net.send(1, ids.0, &all[..1000]), 1000);
+    net.weather.lost = 1000;
+    net.collect();
+    net.weather.lost = 0;
+    assert_eq!(net.send(1, ids.0, &all[1000..]), 9000);
+    net.pass(Duration::from_millis(10));
+    assert_eq!(net.receive(0, ids.1).unwrap(), b"");
+    for _ in 0..3 {
+        net.machines[0].with(net.now, ids.1, |c| c.settle_memory()).unwrap();
+    }
+    let mut came = Vec::new();
+    net.until(|net| {
+        came.extend(net.receive(0, ids.1).unwrap());
+        came.len() >= all.len()
+    });
+    assert!(came == all);
+}
+
+#[test]
+fn connections_of_a_removed_address_are_reset_at_both_ends() {
+    let mut net = Net::new(1500, 2);
+    net.listen(0, NFS);
+    let (there, stays) = (net.connect(false), net.connect(true));
+    net.send(1, there.0, &bytes(1, 500_000));
+    net.step();
+    assert!(net.machines[0].remove_address(net.now, address(0, false)));
+    assert!(!net.machines[0].remove_address(net.now, address(0, false)));
+    assert_eq!(net.error(0, there.1), Some(ErrorKind::ConnectionReset));
+    net.until(|net| net.error(1, there.0) == Some(ErrorKind::ConnectionReset));
+    net.ping(stays);
+    net.machines[0].leave(net.now, there.1);
+    net.machines[1].leave(net.now, there.0);
+    net.step();
+    assert_eq!(net.machines[0].usage().connections, 1);
+}
+
+#[test]
+fn everybody_is_told_when_the_stack_is_closed() {
+    let mut net = Net::new(1500, 2);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.machines[0].close(net.now);
+    net.collect();
+    assert_eq!(net.error(0, ids.1), Some(ErrorKind::ConnectionReset));
+    net.until(|net| net.error(1, ids.0) == Some(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn what_was_sent_arrives_after_its_owner_has_left() {
+    let mut net = Net::new(1500, 4);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    let all = bytes(6, 900_000);
+    assert_eq!(net.send(0, ids.1, &all), all.len());
+    net.machines[0].leave(net.now, ids.1);
+    let mut came: Vec<u8> = Vec::new();
+    net.until(|net| {
+        let more = net.receive(1, ids.0);
+        came.extend(more.iter().flatten());
+        more.is_none()
+    });
+    assert!(came == all);
+}
+
+#[test]
+fn a_connection_survives_a_link_that_is_gone_for_a_while() {
+    let mut net = Net::new(1500, 4);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.weather.lost = 1000;
+    assert_eq!(net.send(1, ids.0, b"late"), 4);
+    net.pass(Duration::from_secs(20));
+    assert_eq!(net.receive(0, ids.1).unwrap(), b"");
+    net.weather.lost = 0;
+    let mut came = Vec::new();
+    net.until(|net| {
+        came.extend(net.receive(0, ids.1).unwrap());
+        came == b"late"
+    });
+    net.ping(ids);
+}
+
+#[test]
+fn a_silent_peer_is_asked_and_then_given_up_but_one_that_answers_stays() {
+    let mut net = Net::new(1500, 4);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.pass(Duration::from_secs(3600));
+    net.ping(ids);
+    let peer = net.connect(false);
+    net.weather.lost = 1000;
+    net.pass(Limits::default().silence + Limits::default().keep_alive);
+    for ids in [ids, peer] {
+        assert_eq!(net.error(0, ids.1), Some(ErrorKind::ConnectionReset));
+    }
+}
+
+#[test]
+fn a_port_is_used_again_before_the_wait_is_over() {
+    let mut limits = Limits { left: 4, ..Limits::default() };
+    limits.left_for = Duration::from_secs(60);
+    let mut net = Net::with(super::Config { limits, ..config(1, 1500) }, config(2, 1500), 3);
+    net.listen(0, NFS);
+    for _ in 0..20 {
+        let ids = net.connect(false);
+        // The server ends first, so it is the one that waits.
+        net.machines[0].leave(net.now, ids.1);
+        net.until(|net| net.receive(1, ids.0).is_none());
+        net.machines[1].leave(net.now, ids.0);
+        net.until(|net| net.machines[1].usage().connections == 0);
+        assert!(net.machines[0].usage().connections <= 4, "the wait is bounded");
+    }
+    net.until(|net| net.machines[0].usage().connections == 0);
+}
