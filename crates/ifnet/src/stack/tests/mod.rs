@@ -2,6 +2,7 @@
 
 mod attacks;
 mod frames;
+mod threads;
 mod transfers;
 
 use super::connection::{ConnectionId, Ends};

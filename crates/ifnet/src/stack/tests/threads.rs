@@ -1,0 +1,243 @@
+//! Stacks that several threads use, in real time.
+
+use super::{NFS, address, config};
+use crate::frame::Frames;
+use crate::stack::{Network, Outside, Stack, Stream, Wake};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::Instant;
+
+/// Leads straight to another stack, and has room for so many frames at a time.
+struct Cable {
+    other: Mutex<Weak<Stack>>,
+    room: usize,
+    frames: AtomicUsize,
+}
+
+struct End(Arc<Cable>);
+
+impl Outside for End {
+    fn room(&self) -> usize {
+        self.0.room
+    }
+
+    fn transmit(&self, frames: Frames) {
+        assert!(frames.len() <= self.0.room);
+        self.0.frames.fetch_add(frames.len(), Ordering::Relaxed);
+        let other = self.0.other.lock().unwrap().upgrade();
+        if let Some(other) = other {
+            other.input(&frames);
+        }
+    }
+
+    fn wake_at(&self, _: Instant) {}
+}
+
+/// Two stacks with a cable between them.
+pub(super) fn cabled(mtu: usize, room: usize) -> [Arc<Stack>; 2] {
+    let cables = [(); 2]
+        .map(|()| Arc::new(Cable { other: Mutex::default(), room, frames: AtomicUsize::new(0) }));
+    let made = |n: usize| Stack::new(config(n as u8 + 1, mtu), End(cables[n].clone()));
+    let stacks = [made(0), made(1)];
+    for n in 0..2 {
+        *cables[n].other.lock().unwrap() = Arc::downgrade(&stacks[1 - n]);
+        for (v6, prefix) in [(false, 24), (true, 64)] {
+            stacks[n].add_address(Network::new(address(n, v6), prefix).unwrap()).unwrap();
+        }
+    }
+    stacks
+}
+
+/// Somebody who sleeps until he is woken.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn wake(self: &Arc<Self>) -> Wake {
+        let bell = self.clone();
+        Arc::new(move || {
+            *bell.rung.lock().unwrap() = true;
+            bell.changed.notify_all();
+        })
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+/// A stream whose user waits.
+pub(super) struct Waiting {
+    stream: Stream,
+    bell: Arc<Bell>,
+}
+
+impl Waiting {
+    pub(super) fn new(stream: Stream) -> Self {
+        let bell = Arc::new(Bell::default());
+        stream.set_wake(bell.wake());
+        Self { stream, bell }
+    }
+
+    pub(super) fn send(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.stream.send(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.bell.wait(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// 0 at the end.
+    pub(super) fn receive(&self, space: &mut [u8]) -> usize {
+        loop {
+            match self.stream.receive(space) {
+                Ok(count) => return count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.bell.wait(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub(super) fn receive_all(&self, mut space: &mut [u8]) {
+        while !space.is_empty() {
+            let count = self.receive(space);
+            assert!(count > 0, "it has ended");
+            space = &mut space[count..];
+        }
+    }
+}
+
+/// Streams that were taken, as they come.
+pub(super) fn accepting(stack: &Arc<Stack>) -> (crate::stack::Listener, impl Fn() -> Stream) {
+    let (sender, taken) = std::sync::mpsc::channel();
+    let sender = Mutex::new(sender);
+    let listener = stack.listen(None, NFS, move |stream| {
+        sender.lock().unwrap().send(stream).unwrap();
+    });
+    (listener.unwrap(), move || taken.recv().unwrap())
+}
+
+#[test]
+fn threads_at_both_ends_exchange_everything_over_a_link_with_little_room() {
+    for (mtu, room) in [(1500, 7), (65_521, 1), (9000, 1000)] {
+        let [server, client] = cabled(mtu, room);
+        let (_listener, accept) = accepting(&server);
+        std::thread::scope(|scope| {
+            for n in 0..4_u8 {
+                let peer = SocketAddr::new(address(0, n % 2 == 0), NFS);
+                let ours = client.connect(peer).unwrap();
+                let theirs = accept();
+                assert_eq!((ours.peer(), ours.local()), (theirs.local(), theirs.peer()));
+                scope.spawn(move || {
+                    let theirs = Waiting::new(theirs);
+                    let mut space = vec![0; 100_000];
+                    loop {
+                        let count = theirs.receive(&mut space);
+                        if count == 0 {
+                            break;
+                        }
+                        theirs.send(&space[..count]);
+                    }
+                });
+                scope.spawn(move || {
+                    let ours = Arc::new(Waiting::new(ours));
+                    let all: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8 ^ n).collect();
+                    // The bell is for one, so one thread does both.
+                    let (mut sent, mut came) = (0, Vec::<u8>::new());
+                    let mut space = vec![0; 70_000];
+                    while came.len() < all.len() {
+                        let mut moved = false;
+                        if let Ok(count) = ours.stream.send(&all[sent..]) {
+                            sent += count;
+                            moved = count > 0;
+                        }
+                        if let Ok(count) = ours.stream.receive(&mut space) {
+                            came.extend(&space[..count]);
+                            moved = true;
+                        }
+                        if !moved {
+                            ours.bell.wait();
+                        }
+                    }
+                    assert!(came == all);
+                    ours.stream.end();
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn what_was_received_before_anybody_listened_for_it_is_told() {
+    let [server, client] = cabled(1500, 100);
+    let (_listener, accept) = accepting(&server);
+    let ours = Waiting::new(client.connect(SocketAddr::new(address(0, false), NFS)).unwrap());
+    ours.send(b"early");
+    let theirs = Waiting::new(accept());
+    let mut space = [0; 5];
+    theirs.receive_all(&mut space);
+    assert_eq!(&space, b"early");
+    server.close();
+    let bell = &ours.bell;
+    loop {
+        match ours.stream.receive(&mut space) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => bell.wait(),
+            outcome => {
+                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionReset);
+                break;
+            }
+        }
+    }
+}
+
+/// How fast it is, in a release build: `cargo test --release -p holm-ifnet --lib -- --ignored fast
+/// --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_it_is() {
+    for mtu in [1500, 9000, 65_521] {
+        let [server, client] = cabled(mtu, 256);
+        let (_listener, accept) = accepting(&server);
+        let ours = Waiting::new(client.connect(SocketAddr::new(address(0, false), NFS)).unwrap());
+        let theirs = Waiting::new(accept());
+        let total = 2_usize << 30;
+        let chunk = vec![7; 1 << 20];
+        let began = Instant::now();
+        let (mut sent, mut came) = (0, 0);
+        let mut space = vec![0; 1 << 20];
+        // One thread at both ends: what is measured is the work and no waiting.
+        while came < total {
+            if sent < total
+                && let Ok(count) = ours.stream.send(&chunk)
+            {
+                sent += count;
+            }
+            while let Ok(count) = theirs.stream.receive(&mut space) {
+                came += count;
+            }
+        }
+        let rate = came as f64 / began.elapsed().as_secs_f64() / 1e9;
+        let calls = 300_000;
+        let began = Instant::now();
+        let mut space = [0; 128];
+        for _ in 0..calls {
+            ours.send(&[1; 128]);
+            theirs.receive_all(&mut space);
+            theirs.send(&[2; 128]);
+            ours.receive_all(&mut space);
+        }
+        let call = began.elapsed().as_secs_f64() / f64::from(calls) * 1e6;
+        println!("MTU {mtu}: {rate:.2} GB/s, {call:.2} us a call of 128 bytes and its answer");
+    }
+}
