@@ -21,11 +21,10 @@ impl Program<()> for Echo {
 
     fn call(&self, (): &mut (), call: &Call<'_>, results: &mut Encoder) -> Result<Answer, Refusal> {
         results.raw(call.args);
-        match call.procedure % 5 {
+        match call.procedure % 4 {
             0 => Ok(Answer::Now),
-            1 => Ok(Answer::Payload(call.arguments().u32()? % 64)),
-            2 => Ok(Answer::Later),
-            3 => Ok(Answer::Never),
+            1 => Ok(Answer::Elsewhere),
+            2 => Ok(Answer::Never),
             _ => Err(Refusal::ProcedureUnavailable),
         }
     }
@@ -49,12 +48,6 @@ fuzz_target!(|data: &[u8]| {
             match step {
                 Step::Receive => break,
                 Step::Again | Step::Send => {}
-                Step::Payload { len, padding } => {
-                    sent.extend(connection.unsent());
-                    connection.sent(connection.unsent().len());
-                    sent.resize(sent.len() + (len + padding) as usize, 0);
-                    connection.payload_sent();
-                }
             }
         }
     }

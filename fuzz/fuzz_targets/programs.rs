@@ -28,7 +28,7 @@ fn serve(server: &mut Server, data: &[u8]) {
         let mut stream = Encoder::new();
         let frame = Frame::begin(&mut stream);
         stream.raw(&message);
-        frame.end(&mut stream, 0).expect("not too long");
+        frame.end(&mut stream).expect("not too long");
 
         let mut sent = Vec::new();
         let mut rest = &*stream;
@@ -50,10 +50,6 @@ fn serve(server: &mut Server, data: &[u8]) {
                 match step {
                     Ok(Step::Receive) => break,
                     Ok(Step::Again | Step::Send) => {}
-                    Ok(Step::Payload { len, padding }) => {
-                        sent.resize(sent.len() + (len + padding) as usize, 0);
-                        connection.payload_sent();
-                    }
                     Err(_) => return server.check_beside(),
                 }
             }

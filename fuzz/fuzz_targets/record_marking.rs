@@ -32,9 +32,6 @@ fn run(
         rest = later;
         loop {
             match receiver.next_record() {
-                Ok(Some(record)) if lend && records.len() % 2 == 0 => {
-                    records.push(record.into_owned().to_vec());
-                }
                 Ok(Some(record)) => records.push(record.to_vec()),
                 Ok(None) => break,
                 Err(error) => return (records, Some(error)),

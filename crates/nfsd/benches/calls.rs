@@ -219,7 +219,7 @@ fn record(batch: &mut Vec<u8>, call: &Call<'_>) {
     let procedure = (nfs3::PROGRAM, nfs3::VERSION, call.procedure().number());
     encode_call(&mut encoder, 1, procedure, &credential);
     encoder.put(call);
-    frame.end(&mut encoder, 0).expect("small");
+    frame.end(&mut encoder).expect("small");
     batch.extend_from_slice(&encoder);
 }
 

@@ -144,7 +144,7 @@ impl<S: Read + Write> Client<S> {
         let frame = Frame::begin(out);
         encode_call(out, xid, (program, version, number), &credential(self.user.as_ref()));
         args.encode(out);
-        frame.end(out, 0).map_err(CallError::TooLong)?;
+        frame.end(out).map_err(CallError::TooLong)?;
         self.stream.write_all(out)?;
         Ok(xid)
     }

@@ -1,9 +1,8 @@
 //! One stream: what came in, what goes out.
 
-use crate::Refusal;
-use crate::program::{Answer, Framing, Programs, Served, reply};
+use crate::program::{Framing, Programs, Served};
 use crate::record::{Receiver, RecordError};
-use holm_xdr::{Encoder, padding};
+use holm_xdr::Encoder;
 use thiserror::Error;
 
 /// What a connection may take.
@@ -28,11 +27,9 @@ impl Default for Limits {
 /// # The calls, in their order
 ///
 /// *In:* [`space`](Self::space), [`received`](Self::received). *Serve:* [`serve`](Self::serve),
-/// until it says [`Step::Receive`]. *Out:* [`unsent`](Self::unsent), [`sent`](Self::sent), and
-/// [`payload_sent`](Self::payload_sent) where a payload comes from elsewhere. *In a while:*
-/// [`serve_waiting`](Self::serve_waiting), where it [is waiting](Self::is_waiting). *At any time:*
-/// [`reply`](Self::reply), for a call that was put off; [`reclaim`](Self::reclaim) when idle, or
-/// [`Buffers`](crate::Buffers) around every turn.
+/// until it says [`Step::Receive`]. *Out:* [`unsent`](Self::unsent), [`sent`](Self::sent). *In a
+/// while:* [`serve_waiting`](Self::serve_waiting), where it [is waiting](Self::is_waiting). *At any
+/// time:* [`reclaim`](Self::reclaim) when idle, or [`Buffers`](crate::Buffers) around every turn.
 ///
 /// ```
 /// # use holm_sunrpc::{Connection, Limits, Programs, Step};
@@ -52,7 +49,6 @@ impl Default for Limits {
 ///         match step {
 ///             Step::Receive => break,
 ///             Step::Again | Step::Send => {}
-///             Step::Payload { .. } => unreachable!("none of these programs has one"),
 ///         }
 ///     }
 /// }
@@ -64,7 +60,6 @@ pub struct Connection {
     pub(crate) outgoing: Encoder,
     /// How much of `outgoing` was sent.
     pub(crate) sent: usize,
-    payload: Option<u32>,
     /// Calls that are being served elsewhere: the first came before.
     waiting: Vec<Box<[u8]>>,
     served: u64,
@@ -81,14 +76,6 @@ pub enum Step {
     Again,
     /// Too much is unsent: send first.
     Send,
-    /// The last reply ends with a payload that comes from elsewhere: send what is unsent, then this
-    /// many bytes and `padding` zeros, then say [`Connection::payload_sent`].
-    Payload {
-        /// Bytes of data.
-        len: u32,
-        /// Zeros behind it: 0 to 3.
-        padding: u32,
-    },
 }
 
 /// Why a connection is to be closed.
@@ -113,7 +100,6 @@ impl Connection {
             incoming: Receiver::new(limits.record),
             outgoing: Encoder::new(),
             sent: 0,
-            payload: None,
             waiting: Vec::new(),
             served: 0,
             limits,
@@ -152,16 +138,15 @@ impl Connection {
             let served = programs.serve_before(ahead, context, &record, Framing::Stream, out)?;
             self.served += 1;
             match served {
-                Served::Payload(len) => self.payload = Some(len),
                 Served::Elsewhere => wait(&mut self.waiting, &record)?,
                 Served::Never => return Err(Broken::Unanswered),
-                Served::Now | Served::Later => {}
+                Served::Now => {}
             }
         }
         Ok(self.must_send().unwrap_or(Step::Again))
     }
 
-    /// Whether calls wait that are being served [elsewhere](Answer::Elsewhere).
+    /// Whether calls wait that are being served [elsewhere](crate::Answer::Elsewhere).
     pub const fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -183,34 +168,13 @@ impl Connection {
         {
             let served = programs.serve(context, &call, Framing::Stream, &mut self.outgoing)?;
             match served {
-                Served::Payload(len) => self.payload = Some(len),
                 Served::Elsewhere => self.waiting.push(call),
                 Served::Never => return Err(Broken::Unanswered),
-                Served::Now | Served::Later => {}
+                Served::Now => {}
             }
         }
         self.waiting.extend(waiting);
         Ok(self.must_send().unwrap_or(Step::Receive))
-    }
-
-    /// Replies to a call that a program [put off](Answer::Later): success with what `results`
-    /// appends, or its refusal. `Step::Payload` as from [`serve`](Self::serve).
-    ///
-    /// # Errors
-    /// [`PayloadDue`] while a payload has to be sent: nothing can come before it.
-    pub fn reply(
-        &mut self,
-        xid: u32,
-        results: impl FnOnce(&mut Encoder) -> Result<Answer, Refusal>,
-    ) -> Result<Step, PayloadDue> {
-        if self.payload.is_some() {
-            return Err(PayloadDue);
-        }
-        self.forget_sent();
-        if let Served::Payload(len) = reply(&mut self.outgoing, Framing::Stream, xid, results) {
-            self.payload = Some(len);
-        }
-        Ok(self.must_send().unwrap_or(Step::Again))
     }
 
     /// What is to be sent.
@@ -227,11 +191,6 @@ impl Connection {
         }
     }
 
-    /// The payload and its padding were sent, behind all that was unsent.
-    pub const fn payload_sent(&mut self) {
-        self.payload = None;
-    }
-
     /// Whether [`serve`](Self::serve) would do anything: a call has arrived whole, or the stream does
     /// not make records.
     pub fn is_ready(&self) -> bool {
@@ -240,10 +199,7 @@ impl Connection {
 
     /// Whether nothing waits here: no call, no byte of one, and none of a reply.
     pub const fn is_idle(&self) -> bool {
-        self.incoming.is_idle()
-            && self.outgoing.is_empty()
-            && self.payload.is_none()
-            && !self.is_waiting()
+        self.incoming.is_idle() && self.outgoing.is_empty() && !self.is_waiting()
     }
 
     /// Bytes of memory that it has, for what has arrived, what waits and what is unsent.
@@ -278,10 +234,7 @@ impl Connection {
     }
 
     fn must_send(&self) -> Option<Step> {
-        match self.payload {
-            Some(len) => Some(Step::Payload { len, padding: padding(len as usize) as u32 }),
-            None => (self.unsent().len() >= self.limits.unsent).then_some(Step::Send),
-        }
+        (self.unsent().len() >= self.limits.unsent).then_some(Step::Send)
     }
 }
 
@@ -302,8 +255,3 @@ const WAITING_MAX: usize = 32;
 /// each of so many bytes. Longer than any that must not be done twice: two names and a credential, or
 /// a name and where a symbolic link leads.
 const WAITING_LEN_MAX: usize = 8 << 10;
-
-/// The last reply is not complete: its payload has to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the payload of the last reply has not been sent")]
-pub struct PayloadDue;

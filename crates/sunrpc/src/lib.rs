@@ -86,7 +86,7 @@ pub use auth::{AuthStatus, AuthSys, Credential};
 pub use buffers::Buffers;
 #[cfg(feature = "client")]
 pub use client::Client;
-pub use connection::{Broken, Connection, Limits, PayloadDue, Step};
+pub use connection::{Broken, Connection, Limits, Step};
 pub use duplicates::DuplicateCache;
 pub use message::{Call, Refusal};
-pub use program::{Answer, Framing, Program, Programs, Served, reply};
+pub use program::{Answer, Framing, Program, Programs, Served};

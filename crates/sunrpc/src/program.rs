@@ -39,11 +39,6 @@ pub trait Program<C: ?Sized> {
 pub enum Answer {
     /// The results are written.
     Now,
-    /// All of the results are written but the last: opaque data of this many bytes, whose count
-    /// *is* written, comes from elsewhere. The caller sends it behind the reply, and its padding.
-    Payload(u32),
-    /// The reply is given later, with [`reply`]. What is written is taken back.
-    Later,
     /// It is being served already, for another connection: it was sent again. What is written is taken
     /// back. Over a stream the call is [kept](crate::Connection::serve_waiting), to be served again in a
     /// while; a datagram is dropped.
@@ -64,15 +59,10 @@ pub enum Framing {
 
 /// What [`Programs::serve`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a payload has to be sent"]
+#[must_use = "there may be no reply"]
 pub enum Served {
     /// The reply is written, whole.
     Now,
-    /// The reply is written up to its payload: this many bytes of it, and
-    /// [padding](holm_xdr::padding), have to be sent before the next reply.
-    Payload(u32),
-    /// Nothing is written; the program replies later.
-    Later,
     /// Nothing is written; the message is to be served again in a while.
     Elsewhere,
     /// Nothing is written, and nothing will be.
@@ -179,8 +169,8 @@ impl<C: ?Sized> fmt::Debug for Programs<C> {
 }
 
 /// Appends the reply to the transaction `xid`: success with the results that `results` appends, or
-/// what it refuses with. It is also how a program replies [later](Answer::Later).
-pub fn reply(
+/// what it refuses with.
+fn reply(
     out: &mut Encoder,
     framing: Framing,
     xid: u32,
@@ -192,21 +182,15 @@ pub fn reply(
 
     let served = match results(out) {
         Ok(Answer::Now) => Served::Now,
-        Ok(Answer::Payload(len)) => Served::Payload(len),
-        Ok(Answer::Later) => Served::Later,
         Ok(Answer::Elsewhere) => Served::Elsewhere,
         Ok(Answer::Never) => Served::Never,
         Err(refusal) => return refuse(out, start, framing, xid, refusal),
     };
-    let elsewhere = match served {
-        Served::Now => 0,
-        Served::Payload(len) => len,
-        Served::Later | Served::Elsewhere | Served::Never => {
-            out.truncate(start);
-            return served;
-        }
-    };
-    match frame.map(|frame| frame.end(out, elsewhere)) {
+    if served != Served::Now {
+        out.truncate(start);
+        return served;
+    }
+    match frame.map(|frame| frame.end(out)) {
         Some(Err(_too_long)) => refuse(out, start, framing, xid, Refusal::SystemError),
         Some(Ok(())) | None => served,
     }
@@ -218,6 +202,6 @@ fn refuse(out: &mut Encoder, start: usize, framing: Framing, xid: u32, refusal: 
     let frame = (framing == Framing::Stream).then(|| Frame::begin(out));
     message::encode_refusal(out, xid, refusal);
     // A refusal has 32 bytes at most: it is not too long.
-    let _ = frame.map(|frame| frame.end(out, 0));
+    let _ = frame.map(|frame| frame.end(out));
     Served::Now
 }

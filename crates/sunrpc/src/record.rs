@@ -3,7 +3,7 @@
 //! A record is sent as one or more fragments, each behind four bytes: the highest bit says that
 //! it is the last, the others are its length.
 
-use holm_xdr::{Encoder, Placeholder, padded};
+use holm_xdr::{Encoder, Placeholder};
 use std::fmt;
 use std::ops::{Deref, Range};
 use thiserror::Error;
@@ -331,23 +331,6 @@ impl Record<'_> {
     pub fn ahead(&self) -> Ahead<'_> {
         Ahead(self.receiver.slice(self.receiver.next..self.receiver.end))
     }
-
-    /// Takes the record out of the connection's buffer, to be served while more is received. The
-    /// record stays where it is: the buffer goes with it, and what is behind it is copied to a new
-    /// one. Where that would be more than the record, the record is copied instead.
-    pub fn into_owned(self) -> OwnedRecord {
-        let Self { receiver, range } = self;
-        if receiver.end - receiver.next >= range.len() {
-            let bytes = receiver.slice(range).to_vec();
-            return OwnedRecord { range: 0..bytes.len(), bytes };
-        }
-        let rest = receiver.slice(receiver.next..receiver.end).to_vec();
-        receiver.start = 0;
-        receiver.filled = 0;
-        receiver.next = 0;
-        receiver.end = rest.len();
-        OwnedRecord { bytes: std::mem::replace(&mut receiver.bytes, rest), range }
-    }
 }
 
 impl Deref for Record<'_> {
@@ -362,35 +345,6 @@ impl Deref for Record<'_> {
 impl fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Record").field(&self.range.len()).finish()
-    }
-}
-
-/// A record with memory of its own. Dereferences to its bytes.
-#[derive(Clone)]
-pub struct OwnedRecord {
-    bytes: Vec<u8>,
-    range: Range<usize>,
-}
-
-impl OwnedRecord {
-    /// The memory, to be [lent](Receiver::lend) again.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
-impl Deref for OwnedRecord {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.bytes.get(self.range.clone()).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for OwnedRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OwnedRecord").field(&self.range.len()).finish()
     }
 }
 
@@ -410,15 +364,14 @@ impl Frame {
         Self { mark, start: out.len() }
     }
 
-    /// Ends the record. `elsewhere` bytes of opaque data, and their padding, belong to it that are
-    /// sent from elsewhere right behind what is encoded.
+    /// Ends the record.
     ///
     /// # Errors
     /// [`RecordError::TooLong`] if it does not fit into a fragment: 2 GiB. The mark is then not
     /// written.
     #[inline]
-    pub fn end(self, out: &mut Encoder, elsewhere: u32) -> Result<(), RecordError> {
-        let len = out.len().saturating_sub(self.start).saturating_add(padded(elsewhere as usize));
+    pub fn end(self, out: &mut Encoder) -> Result<(), RecordError> {
+        let len = out.len().saturating_sub(self.start);
         match u32::try_from(len) {
             Ok(mark) if mark < LAST => {
                 out.fill(self.mark, &(mark | LAST));

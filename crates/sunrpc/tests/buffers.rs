@@ -33,7 +33,7 @@ fn call(xid: u32, args: &[u8]) -> Vec<u8> {
     let frame = Frame::begin(&mut out);
     encode_call(&mut out, xid, (PROGRAM, 1, 0), &Credential::None);
     out.raw(args);
-    frame.end(&mut out, 0).unwrap();
+    frame.end(&mut out).unwrap();
     out.to_vec()
 }
 

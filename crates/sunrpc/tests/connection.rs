@@ -4,8 +4,8 @@ use holm_sunrpc::client::{CallError, Client, Procedure};
 use holm_sunrpc::message::{Call, encode_call};
 use holm_sunrpc::record::{Frame, RecordError};
 use holm_sunrpc::{
-    Answer, AuthStatus, AuthSys, Broken, Connection, Credential, Framing, Limits, PayloadDue,
-    Program, Programs, Refusal, Step,
+    Answer, AuthStatus, AuthSys, Broken, Connection, Credential, Framing, Limits, Program,
+    Programs, Refusal, Step,
 };
 use holm_xdr::{Array, Encoder, Opaque};
 use std::io::{Read, Write};
@@ -15,8 +15,8 @@ use std::thread;
 
 const PROGRAM: u32 = 0x2000_0007;
 
-/// 0: nothing. 1: the opaque that it is called with. 2: a payload of that length. 3: later.
-/// 4: user and groups. 5: never. 6: nothing, or elsewhere where that was said.
+/// 0: nothing. 1: the opaque that it is called with. 4: user and groups. 5: never. 6: nothing, or
+/// elsewhere where that was said.
 struct Echo;
 
 impl Program<Vec<u32>> for Echo {
@@ -30,7 +30,7 @@ impl Program<Vec<u32>> for Echo {
 
     fn call(
         &self,
-        later: &mut Vec<u32>,
+        elsewhere: &mut Vec<u32>,
         call: &Call<'_>,
         results: &mut Encoder,
     ) -> Result<Answer, Refusal> {
@@ -40,15 +40,6 @@ impl Program<Vec<u32>> for Echo {
             1 => {
                 results.put(&args.get::<Opaque<'_>>()?);
                 Ok(Answer::Now)
-            }
-            2 => {
-                let len = args.u32()?;
-                results.u32(len);
-                Ok(Answer::Payload(len))
-            }
-            3 => {
-                later.push(call.xid);
-                Ok(Answer::Later)
             }
             4 => {
                 let Credential::Sys(sys) = &call.credential else {
@@ -60,7 +51,7 @@ impl Program<Vec<u32>> for Echo {
                 Ok(Answer::Now)
             }
             5 => Ok(Answer::Never),
-            6 if later.contains(&call.xid) => Ok(Answer::Elsewhere),
+            6 if elsewhere.contains(&call.xid) => Ok(Answer::Elsewhere),
             6 => Ok(Answer::Now),
             _ => Err(Refusal::ProcedureUnavailable),
         }
@@ -82,7 +73,7 @@ fn calls(calls: &[(u32, u32, &[u8])]) -> Vec<u8> {
         let frame = Frame::begin(&mut out);
         encode_call(&mut out, *xid, (PROGRAM, 1, *number), &Credential::None);
         out.raw(args);
-        frame.end(&mut out, 0).unwrap();
+        frame.end(&mut out).unwrap();
     }
     out.to_vec()
 }
@@ -105,11 +96,11 @@ fn all_that_has_arrived_is_answered_in_one_piece() {
     assert!(connection.is_idle());
     let bytes = calls(&[(1, 0, &[]), (2, 9, &[]), (3, 1, &[0, 0, 0, 1, b'x', 0, 0, 0])]);
     receive(&mut connection, &bytes[..bytes.len() - 1]);
-    let mut later = Vec::new();
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Receive));
+    let mut elsewhere = Vec::new();
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
     assert_eq!(connection.unsent().len(), 2 * 28, "two replies");
     receive(&mut connection, &bytes[bytes.len() - 1..]);
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Receive));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
     assert_eq!(connection.unsent().len(), 2 * 28 + 36);
     assert_eq!(connection.unsent()[..12], [0x80, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 1]);
     assert!(!connection.is_idle());
@@ -126,31 +117,31 @@ fn all_that_has_arrived_is_answered_in_one_piece() {
 fn a_budget_is_kept() {
     let mut connection = Connection::new(Limits::default());
     receive(&mut connection, &calls(&[(1, 0, &[]), (2, 0, &[]), (3, 0, &[])]));
-    let mut later = Vec::new();
-    assert_eq!(connection.serve(&programs(), &mut later, 2), Ok(Step::Again));
+    let mut elsewhere = Vec::new();
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 2), Ok(Step::Again));
     assert_eq!(connection.unsent().len(), 2 * 28);
-    assert_eq!(connection.serve(&programs(), &mut later, 2), Ok(Step::Receive));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 2), Ok(Step::Receive));
 }
 
 #[test]
 fn a_client_that_does_not_take_replies_is_not_served() {
     let mut connection = Connection::new(Limits { unsent: 40, ..Limits::default() });
     receive(&mut connection, &calls(&[(1, 0, &[]), (2, 0, &[]), (3, 0, &[])]));
-    let mut later = Vec::new();
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Send));
+    let mut elsewhere = Vec::new();
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Send));
     assert_eq!(connection.unsent().len(), 2 * 28);
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Send), "still");
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Send), "still");
     connection.sent(2 * 28);
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Receive));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
 }
 
 #[test]
 fn replies_can_be_sent_in_pieces() {
     let mut connection = Connection::new(Limits::default());
-    let (mut sent, mut expected, mut later) = (Vec::<u8>::new(), Vec::new(), Vec::new());
+    let (mut sent, mut expected, mut elsewhere) = (Vec::<u8>::new(), Vec::new(), Vec::new());
     for xid in 0..100u32 {
         receive(&mut connection, &calls(&[(xid, 0, &[])]));
-        assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Receive));
+        assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Ok(Step::Receive));
         expected.extend([0x8000_0018, xid, 1, 0, 0, 0, 0].map(u32::to_be_bytes).concat());
         let piece = (xid as usize * 7 % 53).min(connection.unsent().len());
         sent.extend(&connection.unsent()[..piece]);
@@ -161,55 +152,28 @@ fn replies_can_be_sent_in_pieces() {
 }
 
 #[test]
-fn a_payload_comes_before_the_next_reply() {
-    let mut connection = Connection::new(Limits::default());
-    receive(&mut connection, &calls(&[(1, 2, &[0, 0, 0, 5]), (2, 3, &[]), (3, 0, &[])]));
-    let mut later = Vec::new();
-    let payload = Step::Payload { len: 5, padding: 3 };
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(payload));
-    assert_eq!(connection.unsent()[..4], [0x80, 0, 0, 24 + 4 + 8]);
-    assert_eq!(connection.unsent().len(), 4 + 24 + 4);
-    connection.sent(4 + 24 + 4);
-    assert!(!connection.is_idle(), "the payload is due");
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(payload));
-    assert_eq!(connection.reply(9, |_| Ok(Answer::Now)), Err(PayloadDue));
-    connection.payload_sent();
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Ok(Step::Receive));
-
-    assert_eq!(later, [2]);
-    connection.sent(28);
-    let put_off = |results: &mut Encoder| {
-        results.u32(77);
-        Ok(Answer::Now)
-    };
-    assert_eq!(connection.reply(2, put_off), Ok(Step::Again));
-    assert_eq!(connection.unsent()[4..8], [0, 0, 0, 2]);
-    assert_eq!(connection.unsent()[28..], [0, 0, 0, 77]);
-}
-
-#[test]
 fn a_connection_that_makes_no_sense_is_to_be_closed() {
-    let mut later = Vec::new();
+    let mut elsewhere = Vec::new();
     let mut connection = Connection::new(Limits { record: 100, ..Limits::default() });
     receive(&mut connection, &calls(&[(1, 0, &[])]));
     receive(&mut connection, &[0x80, 0, 0, 101]);
     let too_long = Broken::Record(RecordError::TooLong { len: 101, max: 100 });
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Err(too_long));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Err(too_long));
     assert_eq!(connection.unsent().len(), 28, "the call before it was served");
 
     let mut connection = Connection::new(Limits::default());
     receive(&mut connection, b"\x80\0\0\x04GET ");
-    let error = connection.serve(&programs(), &mut later, 10).unwrap_err();
+    let error = connection.serve(&programs(), &mut elsewhere, 10).unwrap_err();
     assert!(matches!(error, Broken::Message(_)), "{error}");
 }
 
 /// Serves one connection after the other until the listener's owner is gone.
 #[test]
 fn a_call_without_a_reply_ends_the_connection_after_the_replies_before_it() {
-    let mut later = Vec::new();
+    let mut elsewhere = Vec::new();
     let mut connection = Connection::new(Limits::default());
     receive(&mut connection, &calls(&[(1, 0, &[]), (2, 5, &[]), (3, 0, &[])]));
-    assert_eq!(connection.serve(&programs(), &mut later, 10), Err(Broken::Unanswered));
+    assert_eq!(connection.serve(&programs(), &mut elsewhere, 10), Err(Broken::Unanswered));
     assert_eq!(connection.unsent().len(), 28, "the call before it was served");
     assert_eq!(connection.unsent()[4..8], [0, 0, 0, 1]);
 }
@@ -263,7 +227,7 @@ fn serve(listener: &TcpListener) {
 
 fn serve_stream(mut stream: TcpStream) -> std::io::Result<()> {
     let mut connection = Connection::new(Limits::default());
-    let (programs, mut later) = (programs(), Vec::new());
+    let (programs, mut elsewhere) = (programs(), Vec::new());
     loop {
         let count = stream.read(connection.space())?;
         if count == 0 {
@@ -271,22 +235,13 @@ fn serve_stream(mut stream: TcpStream) -> std::io::Result<()> {
         }
         connection.received(count);
         loop {
-            let Ok(step) = connection.serve(&programs, &mut later, 3) else { return Ok(()) };
-            while let Some(xid) = later.pop() {
-                let replied = connection.reply(xid, |_| Ok(Answer::Now));
-                assert_eq!(replied, Ok(Step::Again));
-            }
+            let Ok(step) = connection.serve(&programs, &mut elsewhere, 3) else { return Ok(()) };
             let unsent = connection.unsent().len();
             stream.write_all(connection.unsent())?;
             connection.sent(unsent);
             match step {
                 Step::Receive => break,
                 Step::Again | Step::Send => {}
-                Step::Payload { len, padding } => {
-                    stream.write_all(&vec![b'p'; len as usize])?;
-                    stream.write_all(&vec![0; padding as usize])?;
-                    connection.payload_sent();
-                }
             }
         }
     }
@@ -307,9 +262,6 @@ fn a_client_gets_what_it_calls_for() {
         let echo: Opaque<'_> = client.call(procedure(1), &args).unwrap();
         assert!(*echo == *sent, "{len} bytes");
     }
-    let payload: Opaque<'_> = client.call(procedure(2), &100_001u32).unwrap();
-    assert!(payload.len() == 100_001 && payload.iter().all(|byte| *byte == b'p'));
-    client.call::<()>(procedure(3), &()).unwrap();
 
     let refusal = |error| match error {
         CallError::Refused(refusal) => refusal,

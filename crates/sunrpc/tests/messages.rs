@@ -193,8 +193,7 @@ impl Program<u32> for Double {
                 Ok(Answer::Now)
             }
             2 => Ok(Answer::Never),
-            3 => Ok(Answer::Later),
-            4 => Ok(Answer::Payload(u32::MAX)),
+            3 => Ok(Answer::Elsewhere),
             5 => Err(AuthStatus::TooWeak.into()),
             _ => Err(Refusal::ProcedureUnavailable),
         }
@@ -228,18 +227,8 @@ fn calls_find_their_program() {
     assert_eq!(served(10, 2, 1, &[]), refused(Refusal::GarbageArgs));
     assert_eq!(served(10, 2, 5, &[]), refused(Refusal::Auth(AuthStatus::TooWeak)));
     assert_eq!(served(10, 2, 2, &[]), (Served::Never, None));
-    assert_eq!(served(10, 2, 3, &[]), (Served::Later, None));
+    assert_eq!(served(10, 2, 3, &[]), (Served::Elsewhere, None));
     assert_eq!(calls, 8);
-}
-
-#[test]
-fn a_reply_that_no_record_can_hold_is_a_system_error() {
-    let programs = Programs::new().with(Double(10, 2..=2));
-    let message = bytes(&[1, 0, 2, 10, 2, 4, 0, 0, 0, 0]);
-    let mut out = Encoder::new();
-    let served = programs.serve(&mut 0, &message, Framing::Stream, &mut out).unwrap();
-    assert_eq!(served, Served::Now);
-    assert_eq!(*out, *bytes(&[0x8000_0018, 1, 1, 0, 0, 0, 5]));
 }
 
 proptest! {

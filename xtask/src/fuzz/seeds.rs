@@ -131,7 +131,7 @@ fn stream(calls: &[RawCall]) -> Vec<u8> {
         let frame = Frame::begin(&mut out);
         out.raw(&message(call, xid));
         // A few hundred bytes.
-        let _ = frame.end(&mut out, 0);
+        let _ = frame.end(&mut out);
     }
     out.to_vec()
 }

@@ -282,7 +282,7 @@ impl Client {
         let frame = Frame::begin(out);
         encode_call(out, xid, procedure, &credential(self.user));
         out.raw(arguments);
-        frame.end(out, 0).unwrap();
+        frame.end(out).unwrap();
     }
 
     pub fn try_call<R: Decode<'static>>(

@@ -107,9 +107,9 @@ impl<T: Transport, S: Service> Served<T, S> {
         turn.charge(1);
         let Some(Ok(step)) = step else { return Some(Next::Done) };
         match (self.send(connection, done), step) {
-            (Sent::Ended, _) | (_, Step::Payload { .. }) => Some(Next::Done),
+            (Sent::Ended, _) => Some(Next::Done),
             (Sent::Full, _) => Some(Next::Idle),
-            (Sent::All, _) => None,
+            (Sent::All, Step::Receive | Step::Again | Step::Send) => None,
         }
     }
 
@@ -144,8 +144,6 @@ impl<T: Transport, S: Service> Served<T, S> {
                     (Sent::Full, Ok(_)) => return Next::Idle,
                     (Sent::All, Ok(Step::Receive)) => {}
                     (Sent::All, Ok(Step::Again | Step::Send)) => continue,
-                    // Services of this server write their results whole.
-                    (Sent::All, Ok(Step::Payload { .. })) => return Next::Done,
                 }
             }
             if all_received {
