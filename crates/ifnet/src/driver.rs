@@ -46,6 +46,7 @@
 //! keeps one, a source of the pool too, keeps the interface from being destroyed.
 
 use crate::counters::DropReason;
+use crate::ether::MTU;
 use crate::flags::LinkState;
 use crate::frame::Frames;
 use crate::interface::Interface;
@@ -59,8 +60,11 @@ use std::io;
 pub trait Cloner {
     /// The kind, which is also what its units are called after.
     const KIND: &'static str;
-    /// The MTU of an interface of which nothing else is said, in bytes.
-    const MTU: usize = 1500;
+
+    /// The MTU of the interface if nothing else is said of it, in bytes.
+    fn mtu(&self) -> usize {
+        MTU
+    }
 
     /// Opens what there is to open. Nothing is held.
     ///

@@ -9,6 +9,8 @@ pub const HEADER: usize = 14;
 pub const MTU_MIN: usize = 576;
 /// Bytes of the largest MTU: with the header it makes a frame of 65,535.
 pub const MTU_MAX: usize = 65_521;
+/// Bytes of the MTU of what nothing else is said of.
+pub const MTU: usize = 1500;
 
 /// The address of a station or a group of them (IEEE 802, clause 8): six bytes, in the order in which
 /// they are sent.

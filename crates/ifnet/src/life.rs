@@ -1,7 +1,7 @@
 //! How interfaces come, move and go.
 
 use crate::driver::{Cloner, Driver, DriverError};
-use crate::ether::MacAddress;
+use crate::ether::{MTU, MacAddress};
 use crate::event::LinkChange;
 use crate::flags::Flags;
 use crate::interface::{Interface, Traits};
@@ -113,12 +113,13 @@ impl NsInterfaces {
         if let Some(name) = new.name.filter(|name| self.find(*name).is_some()) {
             return Err(CreateError::Exists(name));
         }
+        let new = NewInterface { mtu: Some(new.mtu.unwrap_or_else(|| cloner.mtu())), ..new };
         let made = cloner.make();
         let driver = made.map_err(|why| CreateError::Driver { kind: C::KIND, why })?;
         let born = {
             let mut held = Locked::nothing();
             let mut guard = self.0.ns.lock(&mut held);
-            self.0.bear::<C, _>(new, driver, guard.token())
+            self.0.bear(C::KIND, new, driver, guard.token())
         };
         self.0.shared.attic.tidy();
         born.map_err(Stillborn::bury)
@@ -329,8 +330,9 @@ impl Stillborn {
 
 impl Tenant {
     /// Registers an interface with this driver.
-    pub(crate) fn bear<C: Cloner, H>(
+    pub(crate) fn bear<H>(
         self: &Arc<Self>,
+        kind: &'static str,
         new: NewInterface,
         driver: Box<dyn Driver>,
         held: &mut Locked<'_, Holding<NsRtnl, H>>,
@@ -341,7 +343,7 @@ impl Tenant {
         let chosen = if self.is_closed(held) {
             Err(CreateError::Gone(self.ns.id().to_string()))
         } else {
-            self.choose_name(C::KIND, new.name, held)
+            self.choose_name(kind, new.name, held)
         };
         let (name, unit) = match chosen {
             Ok(chosen) => chosen,
@@ -349,16 +351,16 @@ impl Tenant {
         };
         let traits = Traits {
             index: self.shared.next_index.fetch_add(1, Ordering::Relaxed),
-            kind: C::KIND,
+            kind,
             unit,
             name,
-            mtu: new.mtu.unwrap_or(C::MTU),
+            mtu: new.mtu.unwrap_or(MTU),
             mac: new.mac.unwrap_or_else(|| stable_mac(self.ns.id().name.as_str(), name)),
         };
         let owner = Owner::new(Interface::new(traits, self.clone(), driver));
         owner.set_own(owner.downgrade());
         if let Err(why) = owner.dyn_driver().attach(&owner.downgrade()) {
-            let why = CreateError::Driver { kind: C::KIND, why };
+            let why = CreateError::Driver { kind, why };
             return Err(Stillborn { why, remains: Remains::Interface(owner) });
         }
         let interface = owner.get();

@@ -2,7 +2,7 @@
 
 use crate::cidr::Cidr;
 use crate::counters::DropReason;
-use crate::driver::{Cloner, Driver, DriverError};
+use crate::driver::{Driver, DriverError};
 use crate::ether::MTU_MAX;
 use crate::flags::LinkState;
 use crate::frame::Frames;
@@ -31,8 +31,8 @@ impl Lo {
         tenant: &Arc<Tenant>,
         held: &mut Locked<'_, Holding<NsRtnl, H>>,
     ) -> Result<(), Stillborn> {
-        let new = NewInterface { name: KIND.parse().ok(), ..NewInterface::default() };
-        let lo = tenant.bear::<Lo, _>(new, Box::new(Lo::default()), held)?;
+        let new = NewInterface { name: KIND.parse().ok(), mtu: Some(MTU_MAX), mac: None };
+        let lo = tenant.bear(KIND, new, Box::new(Lo::default()), held)?;
         let v4 = Cidr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
         let v6 = Cidr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
         let addresses = [v4, v6].into_iter().flatten().map(Request::AddAddress);
@@ -41,15 +41,6 @@ impl Lo {
             let _ = lo.change(&request, &mut held.innermost());
         }
         Ok(())
-    }
-}
-
-impl Cloner for Lo {
-    const KIND: &'static str = KIND;
-    const MTU: usize = MTU_MAX;
-
-    fn make(self) -> Result<Box<dyn Driver>, DriverError> {
-        Ok(Box::new(self))
     }
 }
 

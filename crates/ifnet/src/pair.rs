@@ -1,7 +1,7 @@
 //! A virtual cable: what is sent at one end comes in at the other.
 
 use crate::counters::DropReason;
-use crate::driver::{Cloner, Driver, DriverError};
+use crate::driver::{Driver, DriverError};
 use crate::flags::LinkState;
 use crate::frame::Frames;
 use crate::inbox::Inbox;
@@ -40,9 +40,9 @@ impl NsInterfaces {
         let mut held = Locked::nothing();
         let mut rtnl = self.0.ns.rtnl(&mut held);
         let mut both = self.0.ns.lock_two(&other.0.ns, rtnl.token());
-        let first = self.0.bear::<PairEnd, _>(new, Box::new(near), both.token());
+        let first = self.0.bear(KIND, new, Box::new(near), both.token());
         let second = match &first {
-            Ok(_) => Some(other.0.bear::<PairEnd, _>(new_other, Box::new(far), both.token())),
+            Ok(_) => Some(other.0.bear(KIND, new_other, Box::new(far), both.token())),
             Err(_) => None,
         };
         let undone = match (&first, &second) {
@@ -102,14 +102,6 @@ impl PairEnd {
         if let Some(other) = &other {
             other.tell_of_link(held);
         }
-    }
-}
-
-impl Cloner for PairEnd {
-    const KIND: &'static str = KIND;
-
-    fn make(self) -> Result<Box<dyn Driver>, DriverError> {
-        Ok(Box::new(self))
     }
 }
 

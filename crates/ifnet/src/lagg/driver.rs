@@ -5,7 +5,7 @@ use super::state::{Followed, State};
 use crate::aggregation::{HashLayers, LacpOptions, LaggRequest, LaggStatus, PortStatus, Protocol};
 use crate::counters::DropReason;
 use crate::driver::{Cloner, Driver, DriverError};
-use crate::ether::{Ethernet, HEADER, MacAddress};
+use crate::ether::{Ethernet, HEADER, MTU, MacAddress};
 use crate::event::LinkChange;
 use crate::flags::Media;
 use crate::frame::Frames;
@@ -95,7 +95,7 @@ impl Driver for Lagg {
             let mut state = self.state.lock();
             state.first_mac = interface.mac();
             state.mac_is_set = interface.mac() != by_name;
-            state.mtu_is_set = interface.mtu() != NewLagg::MTU;
+            state.mtu_is_set = interface.mtu() != MTU;
             state.protocol
         };
         if protocol == Protocol::Lacp {
