@@ -1,8 +1,8 @@
 //! The interfaces of one namespace.
 
+use crate::ends::Ends;
 use crate::event::{LinkChange, LinkEvent};
 use crate::interface::Interface;
-use crate::life::Ends;
 use crate::name::{IfName, NoIfName};
 use crate::names::Names;
 use crate::request::{Reply, Request, RequestError};
