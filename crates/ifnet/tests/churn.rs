@@ -10,6 +10,8 @@ mod sockets;
 #[path = "../../netns/tests/support/threads.rs"]
 mod threads;
 
+use holm_ifnet::aggregation::{LaggRequest, Protocol};
+use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::{
     Frames, IfName, IfnetSubsystem, Interface, NewInterface, NsInterfaces, Receiver, Request,
 };
@@ -105,7 +107,7 @@ fn step(all: &[Namespace], received: &Arc<Counts>, random: &mut Random) {
         drop(here.create_pair(new, other, NewInterface::default()));
         return;
     };
-    match random.below(12) {
+    match random.below(16) {
         0 => {
             if let Ok(ends) = here.create_pair(new, other, NewInterface::default()) {
                 let names = [ends.0.name(), ends.1.name()];
@@ -128,7 +130,18 @@ fn step(all: &[Namespace], received: &Arc<Counts>, random: &mut Random) {
             let address = format!("10.0.0.{}/24", random.below(250) + 1).parse().unwrap();
             let _ = here.request(name, &Request::AddAddress(address));
         }
-        7 | 8 => {
+        7 => drop(here.create(new, NewLagg::default())),
+        8 | 9 => {
+            let laggs = ["lagg0", "lagg1"].map(|name| name.parse::<IfName>().unwrap());
+            let request = match random.below(6) {
+                0 => LaggRequest::RemovePort(name),
+                1 => LaggRequest::SetProtocol(Protocol::Broadcast),
+                2 => LaggRequest::SetProtocol(Protocol::Lacp),
+                _ => LaggRequest::AddPort(name),
+            };
+            let _ = here.request(laggs[random.below(2)], &Request::Lagg(request));
+        }
+        10 | 11 => {
             let counts = received.clone();
             let receives = move |in_ns: &mut holm_netns::InNs<'_>| {
                 let interfaces = in_ns.contents.get::<IfnetSubsystem>();

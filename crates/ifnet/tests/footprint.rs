@@ -5,6 +5,8 @@
 #[path = "../../netns/tests/support/counting.rs"]
 mod counting;
 
+use holm_ifnet::aggregation::{LaggRequest, Protocol};
+use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::{IfnetSubsystem, NewInterface, Request};
 use holm_lifetime::Deadline;
 use holm_netns::Registry;
@@ -15,7 +17,7 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 
 const NAMESPACES: usize = 1000;
 /// Of the 64 KiB that an idle namespace may take with all it has.
-const MOST: usize = 8 << 10;
+const MOST: usize = 16 << 10;
 
 fn main() {
     let pool = Pool::start(Config { workers: 1, ..Config::default() }).unwrap();
@@ -45,10 +47,25 @@ fn main() {
         }
     }
     let with_pair = each(before);
+    for ns in &all {
+        let inside = ns.enter().unwrap();
+        let interfaces = inside.get::<IfnetSubsystem>().unwrap();
+        let new = NewInterface::default();
+        let lagg = interfaces.create(new, NewLagg::default()).unwrap().name();
+        let ports = interfaces.create_pair(new, interfaces, new).unwrap();
+        for port in [&ports.0, &ports.1] {
+            let add = Request::Lagg(LaggRequest::AddPort(port.name()));
+            interfaces.request(lagg, &add).unwrap();
+        }
+        let lacp = Request::Lagg(LaggRequest::SetProtocol(Protocol::Lacp));
+        interfaces.request(lagg, &lacp).unwrap();
+    }
+    let with_lagg = each(before);
     println!(
-        "a namespace takes {bare} bytes with lo, {with_pair} with both ends of a pair as well"
+        "a namespace takes {bare} bytes with lo, {with_pair} with both ends of a pair as well, and \
+         {with_lagg} with a lagg of two ports besides"
     );
-    assert!(with_pair <= MOST, "more than {MOST}");
+    assert!(with_lagg <= MOST, "more than {MOST}");
     drop(inside);
     registry.remove_all(Deadline::Never).unwrap();
     pool.stop();
