@@ -38,7 +38,7 @@ pub trait Wire: Send + Sync + 'static {
     /// changes in [`receive`](Self::receive) and [`send`](Self::send).
     fn has_peer(&self) -> bool;
 
-    /// The MTU changes. A kernel interface at the other end is told where that is ours to do.
+    /// The MTU is this from now on. A kernel interface at the other end is told where that is ours to do.
     ///
     /// # Errors
     ///

@@ -62,6 +62,9 @@ impl Driver for WireDriver {
         // It is attached once.
         let _ = self.line.interface.set(interface.clone());
         let Some(interface) = interface.upgrade() else { return Ok(()) };
+        let mtu = interface.mtu();
+        let carries = self.line.wire.set_mtu(mtu);
+        carries.map_err(|error| DriverError::of(format_args!("an MTU of {mtu} bytes"), &error))?;
         let handle = interface.add_source(self.line.clone());
         let handle = handle.map_err(|error| DriverError(error.to_string()))?;
         let _ = self.handle.set(handle);

@@ -41,6 +41,14 @@ impl KernelLink {
         ask::<SIOCSIFMTU>(&self.control, &mut request)
     }
 
+    pub(super) fn mtu(&self) -> io::Result<usize> {
+        let mut request = request(&self.name()?)?;
+        ask::<SIOCGIFMTU>(&self.control, &mut request)?;
+        // SAFETY: the kernel has filled in the MTU.
+        let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+        Ok(usize::try_from(mtu).unwrap_or(0))
+    }
+
     pub(super) fn bring_up(&self) -> io::Result<()> {
         let mut request = request(&self.name()?)?;
         ask::<SIOCGIFFLAGS>(&self.control, &mut request)?;
@@ -88,6 +96,7 @@ fn ask<const REQUEST: Opcode>(fd: impl AsFd, request: &mut libc::ifreq) -> io::R
 }
 
 const SIOCGIFFLAGS: Opcode = libc::SIOCGIFFLAGS as Opcode;
+const SIOCGIFMTU: Opcode = libc::SIOCGIFMTU as Opcode;
 const SIOCSIFFLAGS: Opcode = libc::SIOCSIFFLAGS as Opcode;
 const SIOCSIFMTU: Opcode = libc::SIOCSIFMTU as Opcode;
 const TUNSETIFF: Opcode = libc::TUNSETIFF as Opcode;

@@ -3,8 +3,11 @@
 //!
 //! Each is opened from its typed options, by a call that may wait. A kernel interface is looked for, or
 //! made, in the network namespace of the thread that opens: whoever wants it in another has a thread
-//! go there for the call. What was opened keeps that namespace, until the wire is dropped.
+//! go there for the call ([`Inside`]). What was opened keeps that namespace, until the wire is dropped.
+//!
+//! The options are the [cloners](crate::Cloner) of their kinds.
 
+mod cloners;
 pub mod dgram;
 pub mod framing;
 mod kernel_link;
@@ -18,6 +21,7 @@ pub mod stream;
 pub mod tap;
 mod together;
 
+pub use cloners::{Enter, Inside};
 pub use dgram::{Dgram, DgramOptions};
 pub use packet::{Packet, PacketOptions};
 pub use stream::{Stream, StreamEnd, StreamOptions};

@@ -32,6 +32,7 @@ pub struct PacketOptions {
 /// wait for the block to be full or for a millisecond.
 #[derive(Debug)]
 pub struct Packet {
+    link: KernelLink,
     socket: PacketSocket,
     readiness: Readiness,
     /// Room is waited for.
@@ -64,7 +65,7 @@ impl Packet {
             .and_then(|readiness| readiness.add(&socket, Events::Read).map(|()| readiness))
             .map_err(|error| failed("watch the packet socket at", error.into()))?;
         let (is_up, dropped) = (AtomicBool::new(true), AtomicU32::new(0));
-        Ok(Self { socket, readiness, waits: Mutex::new(false), is_up, dropped })
+        Ok(Self { link, socket, readiness, waits: Mutex::new(false), is_up, dropped })
     }
 
     fn seen(&self, up: bool) {
@@ -170,6 +171,16 @@ impl Wire for Packet {
 
     fn has_peer(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
+    }
+
+    fn set_mtu(&self, mtu: usize) -> io::Result<()> {
+        let carries = self.link.mtu()?;
+        if mtu <= carries {
+            return Ok(());
+        }
+        let name = self.link.name()?;
+        let why = format!("{name} carries {carries}: give it a greater MTU, or this a smaller one");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::kernel_link::{KernelLink, make_tap};
 use super::{OpenError, is_frame, scratch};
-use crate::ether::{MTU_MAX, MTU_MIN};
 use crate::frame::Frames;
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
@@ -13,18 +12,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a [`Tap`] is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TapOptions {
     /// What the kernel calls it: at most 15 bytes. None: the next of `tap0`, `tap1`, … that is free.
     pub name: Option<String>,
-    /// The MTU of the kernel's end, 576 to 65521 bytes.
-    pub mtu: usize,
 }
 
 /// A tap. The kernel's end is there for as long as this is.
 ///
-/// A persistent tap that somebody else has made, for this user perhaps, is used as it is: its MTU is
-/// set on request only, and it is not brought up.
+/// A persistent tap that somebody else has made, for this user perhaps, is used as it is: its MTU stays,
+/// and it is not brought up.
 #[derive(Debug)]
 pub struct Tap {
     tun: OwnedFd,
@@ -35,7 +32,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Makes one, with that MTU, and brings it up; or takes one that is there and that nobody uses.
+    /// Makes one and brings it up, or takes one that is there and that nobody uses.
     ///
     /// # Errors
     ///
@@ -59,7 +56,6 @@ impl Tap {
         let link = KernelLink::find(&called).map_err(|error| failed("find the tap", error))?;
         let this = Self { tun, link, made, is_up: AtomicBool::new(true) };
         if made {
-            this.set_mtu(options.mtu).map_err(|error| failed("set the MTU of the tap", error))?;
             this.link.bring_up().map_err(|error| failed("bring up the tap", error))?;
         }
         Ok(this)
@@ -141,10 +137,7 @@ impl Wire for Tap {
     }
 
     fn set_mtu(&self, mtu: usize) -> io::Result<()> {
-        if (MTU_MIN..=MTU_MAX).contains(&mtu) {
-            return self.link.set_mtu(mtu);
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "an MTU is 576 to 65521 bytes"))
+        if self.made { self.link.set_mtu(mtu) } else { Ok(()) }
     }
 }
 

@@ -3,7 +3,11 @@
 
 mod dgram;
 mod framing;
+mod interfaces;
 mod packet;
 mod stream;
 mod tap;
+#[allow(dead_code)] // Other tests use more of it.
+#[path = "../it/world.rs"]
+mod tenants;
 mod world;

@@ -1,6 +1,6 @@
 //! Packet sockets at interfaces of the kernel. As root.
 
-use crate::world::{Driven, bring_up, close, frame, in_a_netns, ip};
+use crate::world::{Driven, bring_up, close, frame, in_a_netns, ip, other_netns};
 use holm_ifnet::Frame;
 use holm_ifnet::ether::{Ethernet, HEADER};
 use holm_ifnet::wire::Wire;
@@ -16,7 +16,7 @@ fn open(interface: &str) -> Driven<Packet> {
 }
 
 fn tap(name: &str) -> Driven<Tap> {
-    Driven::new(Tap::open(&TapOptions { name: Some(name.into()), mtu: 1500 }).unwrap())
+    Driven::new(Tap::open(&TapOptions { name: Some(name.into()) }).unwrap())
 }
 
 #[test]
@@ -39,6 +39,9 @@ fn frames_go_both_ways() {
         left.send([frame(1, 60), frame(2, 1520), frame(3, 60)]);
         assert_eq!(left.sent.lost, 1);
         assert_eq!((right.frame(), right.frame()), (frame(1, 60), frame(3, 60)));
+        left.wire.set_mtu(1500).unwrap();
+        let refused = left.wire.set_mtu(1501).unwrap_err().to_string();
+        assert!(refused.contains("left carries 1500"), "{refused}");
     });
 }
 
@@ -215,18 +218,6 @@ fn checksum(frame: &[u8]) -> u16 {
     });
     let once = (sum & 0xffff) + (sum >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
-}
-
-/// Another network namespace of the kernel's.
-fn other_netns() -> File {
-    let thread = std::thread::spawn(|| {
-        // SAFETY: it changes nothing but in which network namespace this thread makes sockets.
-        unsafe {
-            rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET).unwrap();
-        }
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    thread.join().unwrap()
 }
 
 fn enter(netns: &File) {

@@ -3,6 +3,7 @@
 use holm_ifnet::wire::{Received, Sent, Wire};
 use holm_ifnet::{Frame, Frames};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -117,6 +118,18 @@ pub fn in_a_netns(test: impl FnOnce() + Send) {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// Another network namespace of the kernel's.
+pub fn other_netns() -> File {
+    let thread = std::thread::spawn(|| {
+        // SAFETY: it changes nothing but in which network namespace this thread makes sockets.
+        unsafe {
+            rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET).unwrap();
+        }
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    thread.join().unwrap()
 }
 
 /// Brings up an end of a veth pair whose other end is up.
