@@ -78,6 +78,12 @@ impl Network {
     }
 }
 
+impl From<crate::Cidr> for Network {
+    fn from(cidr: crate::Cidr) -> Self {
+        Self { address: cidr.address(), prefix: cidr.prefix() }
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)

@@ -78,9 +78,14 @@ impl Stack {
         self.shared.lock().machine.addresses().to_vec()
     }
 
-    /// Whether it has no address but the link-local one that it made itself.
-    pub fn is_unaddressed(&self) -> bool {
-        self.shared.lock().machine.is_unaddressed()
+    /// Whether that is the address that it made itself.
+    pub(super) fn is_own_link_local(&self, network: Network) -> bool {
+        self.shared.lock().machine.link_local() == Some(network)
+    }
+
+    /// Whether it can have that address, too.
+    pub(super) fn check_address(&self, network: Network) -> Result<(), AddressError> {
+        self.shared.lock().machine.check_address(network)
     }
 
     /// Adds an address, and tells all stations of the link.
@@ -97,8 +102,8 @@ impl Stack {
         self.run(|machine, now| machine.remove_address(now, address))
     }
 
-    /// Replaces all routes. Of several that lead to an address, the one to the smallest network is
-    /// taken.
+    /// Replaces all routes. Of several that lead to an address by a router on the link, the one to the
+    /// smallest network is taken.
     pub fn set_routes(&self, routes: Vec<Route>) {
         self.run(|machine, _| machine.set_routes(routes));
     }

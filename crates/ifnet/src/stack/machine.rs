@@ -9,7 +9,7 @@ use super::neighbors::{Due, Neighbors, Way};
 use super::packet::{ICMPV4, ICMPV6, Outgoing, Packet, TCP, UDP, destination_of};
 use super::tcp::Tcp;
 use super::udp::{self, Bound, Datagram, Udp};
-use super::{Acceptor, AddressError, Config, Usage, Wake};
+use super::{Acceptor, AddressError, Config, IPV6_MTU_MIN, Usage, Wake};
 use crate::ether::{self, Ethernet, MacAddress};
 use crate::frame::{Frame, Frames};
 use std::io::{self, ErrorKind};
@@ -106,9 +106,9 @@ impl Machine {
         &self.addresses
     }
 
-    /// Whether nobody but the link itself has given it an address.
-    pub(super) fn is_unaddressed(&self) -> bool {
-        self.addresses.iter().all(|&network| Some(network) == self.link_local)
+    /// The address that it made itself.
+    pub(super) fn link_local(&self) -> Option<Network> {
+        self.link_local
     }
 
     pub(super) fn add_address(
@@ -117,6 +117,14 @@ impl Machine {
         network: Network,
     ) -> Result<(), AddressError> {
         let now = self.at(now);
+        self.check_address(network)?;
+        self.addresses.push(network);
+        self.announce_one(now, network.address());
+        Ok(())
+    }
+
+    /// Whether it can have that address, too.
+    pub(super) fn check_address(&self, network: Network) -> Result<(), AddressError> {
         if !network.is_station() || network.address().is_loopback() != self.loopback {
             return Err(AddressError::NoStation(network));
         }
@@ -129,8 +137,6 @@ impl Machine {
         if self.addresses.len() >= ADDRESSES_MAX {
             return Err(AddressError::TooMany);
         }
-        self.addresses.push(network);
-        self.announce_one(now, network.address());
         Ok(())
     }
 
@@ -452,9 +458,9 @@ impl Machine {
         if self.is_neighbor(address) {
             return Some(address);
         }
-        let routes = self.routes.iter().filter(|route| route.network.contains(address));
-        let best = routes.max_by_key(|route| route.network.prefix())?;
-        self.is_neighbor(best.via).then_some(best.via)
+        let leads = |route: &&Route| route.network.contains(address) && self.is_neighbor(route.via);
+        let best = self.routes.iter().filter(leads).max_by_key(|route| route.network.prefix())?;
+        Some(best.via)
     }
 
     fn set_link_local(&mut self) {
@@ -545,7 +551,5 @@ fn group_mac(group: Ipv6Addr) -> MacAddress {
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// What every link of IPv6 carries (RFC 8200, section 5).
-const IPV6_MTU_MIN: usize = 1280;
 /// Addresses of one link: each is looked at for every packet.
 const ADDRESSES_MAX: usize = 256;

@@ -34,6 +34,7 @@ mod counters;
 mod icmp;
 mod link;
 mod machine;
+mod namespace;
 mod neighbors;
 mod packet;
 mod segment;
@@ -47,6 +48,7 @@ mod tests;
 pub use address::{Network, NoNetwork, Route};
 pub use counters::{Dropped, Reason};
 pub use link::{Outside, Stack};
+pub use namespace::{NsStacks, Offered, StackSubsystem};
 pub use sockets::{Datagrams, Listener, Received, Stream};
 
 use crate::MacAddress;
@@ -142,6 +144,9 @@ pub struct Usage {
 /// Tells somebody that something is there for him. It is called by whoever has brought it about, while
 /// no lock is held.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What every link of IPv6 carries, in bytes (RFC 8200, section 5).
+const IPV6_MTU_MIN: usize = 1280;
 
 /// Takes a connection that was made.
 type Acceptor = Arc<dyn Fn(ConnectionId, Ends) + Send + Sync>;

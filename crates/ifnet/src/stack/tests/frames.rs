@@ -151,7 +151,7 @@ fn who_is_elsewhere_is_reached_by_the_way_to_the_smallest_network() {
         via: via.parse().unwrap(),
     };
     machine.set_routes(vec![
-        route("0.0.0.0/0", "10.0.0.254"),
+        route("8.0.0.0/5", "10.0.0.254"),
         route("192.168.0.0/16", "10.0.0.253"),
         route("192.168.7.0/24", "172.16.0.1"),
         route("::/0", "fe80::254"),
@@ -165,7 +165,12 @@ fn who_is_elsewhere_is_reached_by_the_way_to_the_smallest_network() {
     let target = |frames: Frames| Arp::parse(&frames[0][14..]).unwrap().target.1;
     assert_eq!(target(asked("8.8.8.8")), Ipv4Addr::new(10, 0, 0, 254));
     assert_eq!(target(asked("192.168.1.1")), Ipv4Addr::new(10, 0, 0, 253));
-    assert!(asked("192.168.7.1").is_empty(), "its router is not on the link");
+    assert_eq!(
+        target(asked("192.168.7.1")),
+        Ipv4Addr::new(10, 0, 0, 253),
+        "not by who is elsewhere"
+    );
+    assert!(asked("1.1.1.1").is_empty(), "no way leads there");
     assert_eq!(target(asked("10.0.0.7")), Ipv4Addr::new(10, 0, 0, 7));
     let frames = asked("2001:db8::1");
     let packet = Packet::parse_v6(&frames[0][14..]).unwrap();
@@ -175,7 +180,7 @@ fn who_is_elsewhere_is_reached_by_the_way_to_the_smallest_network() {
     for seconds in 1..5 {
         settle(&mut machine, seconds);
     }
-    assert_eq!(machine.usage().dropped.get(Reason::Unreachable), 5);
+    assert_eq!(machine.usage().dropped.get(Reason::Unreachable), 6);
 }
 
 #[test]
