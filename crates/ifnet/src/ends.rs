@@ -11,6 +11,7 @@ use holm_lifetime::{Held, Ref, Retired, WeakRef};
 use holm_pool::PoolSubsystem;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Why an interface is not gone.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +170,19 @@ fn wait_all(mut leaving: Vec<Leaving>, deadline: Deadline) -> Result<(), Leaving
     leaving.into_iter().map(|leaving| leaving.wait(deadline)).fold(Ok(()), Result::and)
 }
 
+/// Notes at the end that an interface is gone.
+struct Buried<'e> {
+    ends: &'e Ends,
+    index: u64,
+}
+
+impl Drop for Buried<'_> {
+    fn drop(&mut self) {
+        self.ends.state.lock().waiting.remove(&self.index);
+        self.ends.changed.notify_all();
+    }
+}
+
 impl Tenant {
     /// Takes an interface out of the namespace, and its partner out of the one that is in. Those that
     /// were taken out are returned, to be waited for; none, if somebody else was first.
@@ -227,23 +241,31 @@ impl Tenant {
         }
     }
 
-    /// Waits until all are gone, `lo` last. Nobody is inside the namespace.
+    /// Waits until all are gone, `lo` last. Nobody is inside the namespace. What panics meanwhile does so
+    /// in the end.
     pub(crate) fn wait_all_gone(self: &Arc<Self>) {
+        let mut panicked = None;
+        let mut wait = |leaving: Leaving| {
+            // Without a deadline it always ends.
+            let wait = AssertUnwindSafe(|| leaving.wait(Deadline::Never).is_ok());
+            panicked = catch_unwind(wait).err().or(panicked.take());
+        };
         let with_namespace = std::mem::take(&mut self.ends.state.lock().with_namespace);
-        // It has no deadline, so nothing is left over.
-        let _ = wait_all(with_namespace, Deadline::Never);
+        with_namespace.into_iter().for_each(&mut wait);
         let last = {
             let mut held = Locked::nothing();
             let mut guard = self.ns.lock(&mut held);
             self.all(guard.token())
         };
-        for interface in last {
-            let _ = wait_all(self.unlink(interface), Deadline::Never);
-        }
+        last.into_iter().flat_map(|interface| self.unlink(interface)).for_each(&mut wait);
+        // Those that somebody else waits for, or nobody does.
         loop {
-            let first = self.ends.state.lock().waiting.keys().next().copied();
-            let Some(index) = first else { return };
-            self.wait_gone(index, Deadline::Never);
+            let first = self.ends.state.lock().waiting.iter().next().map(|(at, it)| (*at, it.name));
+            let Some((index, name)) = first else { break };
+            wait(Leaving { name, index, tenant: self.clone(), sleepers: None });
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
         }
     }
 
@@ -273,10 +295,9 @@ impl Tenant {
 
     /// The end of an interface.
     fn bury(&self, interface: Interface) {
-        let index = interface.index();
+        // It is gone also if its driver panics.
+        let _buried = Buried { ends: &self.ends, index: interface.index() };
         interface.destroy();
-        self.ends.state.lock().waiting.remove(&index);
-        self.ends.changed.notify_all();
     }
 
     /// The last reference has gone, on this thread, which may be any: only notes it.

@@ -84,6 +84,7 @@ impl NsInterfaces {
     ///
     /// In a debug build, if it is a change and the thread holds a lock level.
     #[inline]
+    #[track_caller]
     pub fn request(&self, name: IfName, request: &Request) -> Result<Reply, RequestError> {
         let none = RequestError::NoInterface(name);
         if !request.is_change() {

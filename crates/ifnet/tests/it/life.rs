@@ -1,10 +1,12 @@
 //! Interfaces come and go.
 
-use crate::world::{Idle, Ns, Seen, World, frame, named, new};
+use crate::world::{Diary, Idle, Ns, Seen, World, frame, named, new};
 use holm_ifnet::{
-    CreateError, DestroyError, Flags, LinkState, NewInterface, Reply, Request, RequestError,
+    Cloner, CreateError, DestroyError, Driver, DriverError, DropReason, Flags, Frames, Interface,
+    LinkState, NewInterface, Reply, Request, RequestError,
 };
 use holm_lifetime::Deadline;
+use holm_netns::{Event, Heard};
 use std::sync::Arc;
 
 #[test]
@@ -177,7 +179,6 @@ fn namespace_takes_its_interfaces_along() {
 
 #[test]
 fn interface_takes_no_frames_of_a_wrong_length_or_while_it_is_down() {
-    use holm_ifnet::DropReason;
     let world = World::new();
     let ns = world.create("blue");
     let wan = ns.create(new("wan"), Idle::default()).unwrap();
@@ -195,4 +196,41 @@ fn interface_takes_no_frames_of_a_wrong_length_or_while_it_is_down() {
     let reasons = [DropReason::NotUp, DropReason::TooShort, DropReason::TooLong];
     assert_eq!(reasons.map(|reason| sent.dropped(reason)), [1, 2, 1]);
     assert_eq!(sent.dropped_in_all(), 4);
+}
+
+#[test]
+fn driver_that_panics_at_its_end_holds_up_nobody() {
+    struct Panics;
+    impl Cloner for Panics {
+        const KIND: &'static str = "panics";
+
+        fn make(self) -> Result<Box<dyn Driver>, DriverError> {
+            Ok(Box::new(self))
+        }
+    }
+    impl Driver for Panics {
+        fn transmit(&self, _: &Interface, _: &mut Frames) -> Result<(), DropReason> {
+            Ok(())
+        }
+
+        fn destroy(self: Box<Self>) {
+            panic!("not today");
+        }
+    }
+    let world = World::new();
+    let diary = Arc::<Diary>::default();
+    let _registered = world.chain.register(&world.registry, diary.clone()).unwrap();
+    let ns = world.create("blue");
+    for _ in 0..3 {
+        drop(ns.create(NewInterface::default(), Panics).unwrap());
+    }
+    let destroy = || ns.destroy(named("panics0"), Deadline::Never);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(destroy)).unwrap_err();
+    assert_eq!(ns.leaving().len(), 0);
+    let mut events = world.registry.events();
+    world.remove(ns);
+    assert!(diary.take().contains(&"blue lo: destroyed".to_owned()));
+    let told = std::iter::from_fn(|| events.try_next());
+    let failed = |heard: Heard| matches!(heard, Heard::Event(Event::Failed(_)));
+    assert_eq!(told.filter(|heard| failed(heard.clone())).count(), 1);
 }
