@@ -35,6 +35,8 @@ pub struct Interface {
     /// What is done with frames, for those who have no lock.
     hooks: Published<Arc<Hooks>>,
     settings: Mutex<Settings>,
+    /// In which namespace a request waits to tell of the link, by number; 0 in none.
+    link_waits: AtomicU64,
     own: OnceLock<WeakRef<Interface>>,
     driver: Box<dyn Driver>,
 }
@@ -328,19 +330,35 @@ impl Interface {
         self.set_flags(Flags::RUNNING, link == LinkState::Up)
     }
 
-    /// The second half.
+    /// The second half. However often the link changes, one request waits for the lock. Who moves the
+    /// interface tells of what has changed before.
     pub(crate) fn tell_of_link<H: HeldLevels>(&self, held: &mut Locked<'_, H>) {
-        let own = self.downgrade();
+        let ns = self.namespace();
+        let number = ns.id().id;
+        if self.link_waits.swap(number, Ordering::AcqRel) == number {
+            // Whoever tells looks at the link after it has taken this back.
+            return;
+        }
+        let (own, refused) = (self.downgrade(), self.downgrade());
         let tell = move |in_ns: &mut holm_netns::InNs<'_>| {
             let Some(interface) = own.upgrade() else { return };
+            interface.link_waits_no_more(number);
             if interface.namespace() == *in_ns.ns {
                 interface.tell_link(&mut in_ns.held);
-            } else {
-                // It was moved meanwhile.
-                interface.tell_of_link(&mut in_ns.held);
             }
         };
-        self.namespace().request_then(held, tell, |_| {});
+        ns.request_then(held, tell, move |told| {
+            if told.is_err()
+                && let Some(interface) = refused.upgrade()
+            {
+                interface.link_waits_no_more(number);
+            }
+        });
+    }
+
+    fn link_waits_no_more(&self, ns: u64) {
+        // If it is another by now, that is another request's.
+        let _ = self.link_waits.compare_exchange(ns, 0, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Tells of the link as it is now, unless that is what was told last.
@@ -494,6 +512,7 @@ impl Interface {
                 hooks,
                 link_told: link,
             }),
+            link_waits: AtomicU64::new(0),
             own: OnceLock::new(),
             driver,
         }

@@ -263,6 +263,8 @@ impl Tenant {
                 interface.tell(LinkChange::Up, held);
             }
             interface.dyn_driver().moved(&interface);
+            // Requests that wait to tell of it wait where it was.
+            interface.tell_link(held);
         }
         Ok(())
     }
