@@ -4,6 +4,7 @@ mod config;
 mod container;
 mod containers;
 mod host;
+mod kernel_links;
 mod kernel_netns;
 mod listeners;
 mod rpcbind;
