@@ -3,6 +3,7 @@
 
 mod dgram;
 mod framing;
+mod hosts;
 mod interfaces;
 mod packet;
 mod stream;
