@@ -23,8 +23,8 @@ use std::path::PathBuf;
 pub struct DgramOptions {
     /// Where our socket is: at most 107 bytes.
     pub path: PathBuf,
-    /// Where the peer's is. None: the first to send is the peer, until it has gone or another begins
-    /// with vfkit's four bytes.
+    /// Where the peer's is. None: the first to send is the peer, until it has gone, or another begins
+    /// with the four bytes that vfkit has once begun with.
     pub peer: Option<PathBuf>,
 }
 
@@ -99,8 +99,8 @@ impl Dgram {
     }
 
     /// Whether what came from there is the peer's. Somebody is who sends while there is no peer, or who
-    /// begins.
-    fn is_from_peer(&self, from: Option<SocketAddrAny>, begins: bool) -> bool {
+    /// begins. `looked`: whether the peer is there was looked at lately.
+    fn is_from_peer(&self, from: Option<SocketAddrAny>, begins: bool, looked: &mut bool) -> bool {
         if !self.learns {
             return true;
         }
@@ -109,13 +109,15 @@ impl Dgram {
         let Some(from) = from.filter(|from| from.path_bytes().is_some()) else { return false };
         let mut outgoing = self.outgoing.lock();
         match &outgoing.peer {
-            Some(peer) if *peer == from => true,
-            Some(_) if !begins => false,
-            _ => {
-                outgoing.peer = Some(from);
-                true
+            Some(peer) if *peer == from => return true,
+            // Nobody tells when a peer goes: who comes after it would wait for us to send first.
+            Some(peer) if !begins && (std::mem::replace(looked, true) || is_there(peer)) => {
+                return false;
             }
+            _ => {}
         }
+        outgoing.peer = Some(from);
+        true
     }
 
     fn seen(&self, peer: bool) {
@@ -133,6 +135,7 @@ impl Wire for Dgram {
 
     fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
         let mut received = Received::default();
+        let mut looked = false;
         scratch::single(|space| {
             for _ in 0..most {
                 scratch::clear(space);
@@ -140,7 +143,7 @@ impl Wire for Dgram {
                 match rustix::net::recvfrom(&self.socket, spare_capacity(space), flags) {
                     Ok((_, length, from)) => {
                         let begins = space.as_slice() == BEGINNING;
-                        if !self.is_from_peer(from, begins) {
+                        if !self.is_from_peer(from, begins, &mut looked) {
                             received.malformed += 1;
                             continue;
                         }
@@ -255,7 +258,14 @@ impl Outgoing {
     }
 }
 
-/// What vfkit sends when it begins.
+/// Whether somebody has a socket there.
+fn is_there(address: &SocketAddrUnix) -> bool {
+    let connected =
+        unix_socket(SocketType::DGRAM).and_then(|socket| rustix::net::connect(socket, address));
+    !matches!(connected, Err(Errno::NOENT | Errno::CONNREFUSED))
+}
+
+/// What vfkit began with in its first versions.
 const BEGINNING: &[u8] = b"VFKT";
 /// Bytes on their way to the peer; the kernel doubles it, and has a limit of its own.
 const SEND_BUFFER: usize = 512 * 1024;

@@ -117,6 +117,25 @@ fn whoever_sends_is_the_peer_when_there_is_none() {
     assert_eq!(wire.sent.lost, 3);
 }
 
+/// It may be that nothing was sent since, which would have told.
+#[test]
+fn successor_of_a_peer_that_is_gone_is_heard() {
+    let place = Place::new();
+    let mut wire = place.open(None);
+    for round in 0..3 {
+        let peer = place.peer(&format!("peer{round}"));
+        place.write(&peer, &frame(round, 60));
+        assert_eq!(wire.frame(), frame(round, 60));
+        wire.send([frame(round + 10, 60)]);
+        assert_eq!(read(&peer), frame(round + 10, 60));
+        close(peer);
+        if round == 1 {
+            std::fs::remove_file(place.path("peer1")).unwrap();
+        }
+    }
+    assert_eq!((wire.received.malformed, wire.sent.lost), (0, 0));
+}
+
 #[test]
 fn what_is_no_frame_is_counted() {
     let place = Place::new();
