@@ -5,7 +5,6 @@ use crate::frame::Frames;
 use crate::stack::{Network, Outside, Stack, Stream, Wake};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
@@ -13,7 +12,14 @@ use std::time::Instant;
 struct Cable {
     other: Mutex<Weak<Stack>>,
     room: usize,
-    frames: AtomicUsize,
+    alarm: Mutex<Alarm>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Alarm {
+    at: Option<Instant>,
+    over: bool,
 }
 
 struct End(Arc<Cable>);
@@ -25,24 +31,59 @@ impl Outside for End {
 
     fn transmit(&self, frames: Frames) {
         assert!(frames.len() <= self.0.room);
-        self.0.frames.fetch_add(frames.len(), Ordering::Relaxed);
         let other = self.0.other.lock().unwrap().upgrade();
         if let Some(other) = other {
             other.input(&frames);
         }
     }
 
-    fn wake_at(&self, _: Instant) {}
+    fn wake_at(&self, at: Instant) {
+        self.0.alarm.lock().unwrap().at = Some(at);
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.alarm.lock().unwrap().over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Wakes a stack when its time has come, until it is gone.
+fn keep_time(cable: &Cable, stack: &Weak<Stack>) {
+    let mut alarm = cable.alarm.lock().unwrap();
+    while !alarm.over {
+        let now = Instant::now();
+        match alarm.at {
+            None => alarm = cable.changed.wait(alarm).unwrap(),
+            Some(at) if at > now => {
+                alarm = cable.changed.wait_timeout(alarm, at - now).unwrap().0;
+            }
+            Some(_) => {
+                alarm.at = None;
+                drop(alarm);
+                if let Some(stack) = stack.upgrade() {
+                    stack.tick();
+                }
+                alarm = cable.alarm.lock().unwrap();
+            }
+        }
+    }
 }
 
 /// Two stacks with a cable between them.
 pub(super) fn cabled(mtu: usize, room: usize) -> [Arc<Stack>; 2] {
-    let cables = [(); 2]
-        .map(|()| Arc::new(Cable { other: Mutex::default(), room, frames: AtomicUsize::new(0) }));
+    let cables = [(); 2].map(|()| {
+        let (other, alarm) = (Mutex::default(), Mutex::default());
+        Arc::new(Cable { other, room, alarm, changed: Condvar::new() })
+    });
     let made = |n: usize| Stack::new(config(n as u8 + 1, mtu), End(cables[n].clone()));
     let stacks = [made(0), made(1)];
     for n in 0..2 {
         *cables[n].other.lock().unwrap() = Arc::downgrade(&stacks[1 - n]);
+        let (cable, stack) = (cables[n].clone(), Arc::downgrade(&stacks[n]));
+        std::thread::spawn(move || keep_time(&cable, &stack));
         for (v6, prefix) in [(false, 24), (true, 64)] {
             stacks[n].add_address(Network::new(address(n, v6), prefix).unwrap()).unwrap();
         }
@@ -152,7 +193,7 @@ fn threads_at_both_ends_exchange_everything_over_a_link_with_little_room() {
                 });
                 scope.spawn(move || {
                     let ours = Arc::new(Waiting::new(ours));
-                    let all: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8 ^ n).collect();
+                    let all: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8 ^ n).collect();
                     // The bell is for one, so one thread does both.
                     let (mut sent, mut came) = (0, Vec::<u8>::new());
                     let mut space = vec![0; 70_000];

@@ -51,14 +51,12 @@ fn everything_arrives_in_order_whatever_the_link_does() {
         Weather { lost: 20, twice: 50, late: 200 },
     ];
     for (seed, weather) in storms.into_iter().enumerate() {
-        for (mtu, v6) in
-            [(576, false), (1500, false), (1500, true), (65_521, false), (65_521, true)]
-        {
+        for (mtu, v6) in [(576, false), (1500, true), (65_521, seed % 2 == 0)] {
             let mut net = Net::new(mtu, seed as u64 * 7919 + mtu as u64);
             net.listen(0, NFS);
             net.weather = weather;
             let ids = net.connect(v6);
-            exchange(&mut net, ids, &bytes(1, 700_000), &bytes(2, 500_000));
+            exchange(&mut net, ids, &bytes(1, 300_000), &bytes(2, 200_000));
             finish(&mut net, ids);
         }
     }
@@ -69,7 +67,7 @@ fn a_large_transfer_fills_and_drains_all_buffers() {
     let mut net = Net::new(65_521, 1);
     net.listen(0, NFS);
     let ids = net.connect(false);
-    exchange(&mut net, ids, &bytes(1, 32 << 20), &bytes(2, 16 << 20));
+    exchange(&mut net, ids, &bytes(1, 5 << 20), &bytes(2, 3 << 20));
     finish(&mut net, ids);
 }
 
@@ -78,7 +76,7 @@ fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
     let mut net = Net::new(1500, 5);
     net.listen(0, NFS);
     let ids = net.connect(true);
-    let all = bytes(3, 8 << 20);
+    let all = bytes(3, 3 << 20);
     let mut sent = 0;
     // Nobody reads.
     for _ in 0..20_000 {
@@ -131,7 +129,7 @@ fn memory_is_given_back_when_a_transfer_is_over_but_nothing_that_is_still_needed
     let mut net = Net::new(1500, 8);
     net.listen(0, NFS);
     let ids = net.connect(false);
-    let all = bytes(1, 4 << 20);
+    let all = bytes(1, 2 << 20);
     exchange(&mut net, ids, &all, &all);
     let resident = |net: &mut Net, of: usize, id| {
         net.machines[of].with(net.now, id, |c| c.buffered().resident()).unwrap()
