@@ -10,6 +10,7 @@
 mod harness;
 mod inbox;
 mod lagg;
+mod outbox;
 mod pair;
 mod request;
 mod sketch;
