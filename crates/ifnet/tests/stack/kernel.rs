@@ -42,7 +42,7 @@ fn with_a_tap(mtu: usize, test: impl FnOnce(&Ns, &[IpAddr]) + Send) {
                 let network = rustix::thread::UnshareFlags::NEWNET;
                 rustix::thread::unshare_unsafe(network).unwrap();
             }
-            let tap = Tap::open(&TapOptions { name: Some("holm0".into()), mtu }).unwrap();
+            let tap = Tap::open(&TapOptions { name: Some("holm0".into()) }).unwrap();
             let v6 = std::path::Path::new("/proc/sys/net/ipv6/conf/holm0").exists();
             ip("addr add 10.9.0.1/24 dev holm0");
             if v6 {
