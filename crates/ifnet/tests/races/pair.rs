@@ -101,6 +101,30 @@ fn end_destroyed_while_the_other_moves() {
     });
 }
 
+/// What waits to be told of the link waits where the end was.
+#[test]
+fn link_that_comes_up_while_an_end_moves_is_told_of() {
+    passes("a link that comes up while an end moves", || {
+        let real = Arc::new(Real::default());
+        let red = real.world.registry.create("red").unwrap();
+        real.set_up(1, true);
+        let other = thread::spawn({
+            let real = real.clone();
+            move || real.set_up(0, true)
+        });
+        let (inside, from) = enter(&real.ns[1]).unwrap();
+        let (there, to) = enter(&red).unwrap();
+        from.move_to(named("p"), &to, Some(named("q"))).unwrap();
+        other.join().unwrap();
+        assert_eq!(to.find(named("q")).unwrap().link(), LinkState::Up, "{WRONG}");
+        while real.told() != [true; 2] {
+            thread::yield_now();
+        }
+        drop((inside, from, there, to));
+        real.end();
+    });
+}
+
 #[test]
 fn end_destroyed_while_the_cable_is_made() {
     passes("a pair destroyed while it is being made", || {
@@ -155,7 +179,7 @@ impl Notifier<LinkEvent> for Told {
 
     fn notify(&self, ns: &Namespace, event: &LinkEvent, _: &mut NsHeld<'_>) -> Result<(), Refusal> {
         if let LinkChange::Link(link) = event.change {
-            let side = usize::from(ns.id().name.as_str() == "green");
+            let side = usize::from(ns.id().name.as_str() != "blue");
             self.0.lock()[side] = link == LinkState::Up;
         }
         Ok(())
