@@ -6,7 +6,7 @@ use crate::sketch;
 use crate::world::{World, enter, named, new};
 use holm_ifnet::{LinkChange, LinkEvent, LinkState, Request};
 use holm_lifetime::Deadline;
-use holm_lifetime::sync::Mutex;
+use holm_lifetime::sync::{Condvar, Mutex};
 use holm_netns::Namespace;
 use holm_netns::notifier::{Notifier, NsHeld, Refusal};
 use shuttle::sync::Arc;
@@ -18,9 +18,10 @@ pub trait Cable: Default + Send + Sync + 'static {
     fn destroy(&self, side: usize) -> bool;
     /// Puts an end up or down.
     fn set_up(&self, side: usize, up: bool);
-    /// Whether an end says that its link is up, and whether the last that listeners heard is that.
+    /// Whether each end says that its link is up.
     fn links(&self) -> [bool; 2];
-    fn told(&self) -> [bool; 2];
+    /// Waits until that is what listeners heard last, of each end.
+    fn wait_told(&self, links: [bool; 2]);
     /// Whether the ends are there.
     fn ends(&self) -> [bool; 2];
     fn end(&self) {}
@@ -55,9 +56,7 @@ fn set_up_both_ends<C: Cable>() {
     other.join().unwrap();
     assert_eq!(cable.links(), [false; 2], "{WRONG}");
     // Workers may be about to tell.
-    while cable.told() != [false; 2] {
-        thread::yield_now();
-    }
+    cable.wait_told([false; 2]);
     cable.end();
 }
 
@@ -117,9 +116,7 @@ fn link_that_comes_up_while_an_end_moves_is_told_of() {
         from.move_to(named("p"), &to, Some(named("q"))).unwrap();
         other.join().unwrap();
         assert_eq!(to.find(named("q")).unwrap().link(), LinkState::Up, "{WRONG}");
-        while real.told() != [true; 2] {
-            thread::yield_now();
-        }
+        real.wait_told([true; 2]);
         drop((inside, from, there, to));
         real.end();
     });
@@ -170,7 +167,10 @@ struct Real {
 
 /// What was told last of the link of each namespace's end.
 #[derive(Default)]
-struct Told(Mutex<[bool; 2]>);
+struct Told {
+    links: Mutex<[bool; 2]>,
+    changed: Condvar,
+}
 
 impl Notifier<LinkEvent> for Told {
     fn name(&self) -> &str {
@@ -180,7 +180,8 @@ impl Notifier<LinkEvent> for Told {
     fn notify(&self, ns: &Namespace, event: &LinkEvent, _: &mut NsHeld<'_>) -> Result<(), Refusal> {
         if let LinkChange::Link(link) = event.change {
             let side = usize::from(ns.id().name.as_str() != "blue");
-            self.0.lock()[side] = link == LinkState::Up;
+            self.links.lock()[side] = link == LinkState::Up;
+            self.changed.notify_all();
         }
         Ok(())
     }
@@ -218,8 +219,11 @@ impl Cable for Real {
         })
     }
 
-    fn told(&self) -> [bool; 2] {
-        *self.told.0.lock()
+    fn wait_told(&self, links: [bool; 2]) {
+        let mut told = self.told.links.lock();
+        while *told != links {
+            told = self.told.changed.wait(told);
+        }
     }
 
     fn ends(&self) -> [bool; 2] {

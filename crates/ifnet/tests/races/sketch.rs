@@ -163,9 +163,7 @@ impl Cable for OwnNamespaceFirst {
         [false; 2]
     }
 
-    fn told(&self) -> [bool; 2] {
-        [false; 2]
-    }
+    fn wait_told(&self, _: [bool; 2]) {}
 
     fn ends(&self) -> [bool; 2] {
         [0, 1].map(|side: usize| *self.ends[side].lock())
@@ -196,9 +194,7 @@ impl Cable for LooksBeforeItNotes {
         [0, 1].map(|side: usize| self.links[side].load(Ordering::SeqCst))
     }
 
-    fn told(&self) -> [bool; 2] {
-        [false; 2]
-    }
+    fn wait_told(&self, _: [bool; 2]) {}
 
     fn ends(&self) -> [bool; 2] {
         [false; 2]
