@@ -21,7 +21,7 @@ fn cables(near: &Ns, far: &Ns, count: usize) {
 }
 
 /// A lagg that is up, with these ports.
-fn lagg(ns: &Ns, name: &str, protocol: Protocol, ports: &[&str]) {
+pub fn lagg(ns: &Ns, name: &str, protocol: Protocol, ports: &[&str]) {
     let lagg = NewLagg { protocol, ..NewLagg::default() };
     drop(ns.create(new(name), lagg).unwrap());
     ns.tell(name, Request::SetUp(true));
@@ -42,7 +42,7 @@ fn refused(ns: &Ns, lagg: &str, port: &str) -> RequestError {
     ns.ask(lagg, Request::Lagg(LaggRequest::AddPort(named(port)))).unwrap_err()
 }
 
-fn status(ns: &Ns, lagg: &str) -> LaggStatus {
+pub fn status(ns: &Ns, lagg: &str) -> LaggStatus {
     match ns.ask(lagg, Request::Lagg(LaggRequest::Status)) {
         Ok(Reply::Lagg(status)) => *status,
         other => panic!("{other:?}"),
@@ -50,7 +50,7 @@ fn status(ns: &Ns, lagg: &str) -> LaggStatus {
 }
 
 /// The names of the ports on which frames are sent, and of those from which they are taken.
-fn used(ns: &Ns, lagg: &str) -> (String, String) {
+pub fn used(ns: &Ns, lagg: &str) -> (String, String) {
     let ports = status(ns, lagg).ports;
     let names = |of: fn(&holm_ifnet::aggregation::PortStatus) -> bool| {
         let names = ports.iter().filter(|port| of(port)).map(|port| port.name.to_string());

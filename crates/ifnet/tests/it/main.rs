@@ -1,6 +1,7 @@
 //! Interfaces with real threads.
 #![cfg(not(any(shuttle, loom)))]
 
+mod bonding;
 mod events;
 mod lagg;
 mod life;
