@@ -6,16 +6,19 @@ mod sketch;
 
 use crate::harness::{fails, passes};
 use crate::request::NoInterface;
+use crate::stand;
 use crate::world::{State, USED, World, enter, named, new};
 use holm_ifnet::aggregation::{LaggRequest, Protocol};
 use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::{
-    Cloner, Driver, DriverError, DropReason, Frames, IfName, Interface, LinkState, NsInterfaces,
-    Request, RequestError,
+    Cloner, Driver, DriverError, DropReason, Frames, IfName, IfnetSubsystem, Interface, LinkState,
+    NsInterfaces, Receiver, Request, RequestError,
 };
 use holm_lifetime::Deadline;
+use holm_lifetime::levels::Locked;
 use holm_netns::notifier::NsHeld;
 use holm_netns::{Inside, Namespace};
+use holm_pool::Turn;
 use shuttle::sync::Arc;
 use shuttle::thread;
 
@@ -108,6 +111,123 @@ fn requests_and_frames_against_the_end_of_a_lagg_and_of_a_port() {
     let what = "a port that joins while the lagg goes";
     fails(what, &[KEPT], || requests_against_ends::<sketch::JoinsWhoGoes>(CHANGES));
 }
+
+/// A lagg with a port, at which frames come in.
+pub trait Incoming: Default + Send + Sync + 'static {
+    /// A frame is sent to the port. It comes in now, or later on another thread.
+    fn frame_comes(&self);
+    /// The port leaves the lagg.
+    fn remove_port(&self);
+    /// Destroys the lagg and waits until it is gone.
+    fn destroy(&self);
+    /// What the lagg has.
+    fn lagg(&self) -> &State;
+    fn end(&self) {}
+}
+
+/// One who sends, one who removes the port, and one who destroys the lagg.
+fn frames_against_the_end<I: Incoming>() {
+    let lagg = Arc::new(I::default());
+    let sends = thread::spawn({
+        let lagg = lagg.clone();
+        move || (0..2).for_each(|_| lagg.frame_comes())
+    });
+    let removes = thread::spawn({
+        let lagg = lagg.clone();
+        move || lagg.remove_port()
+    });
+    lagg.destroy();
+    assert!(lagg.lagg().is_handed_back());
+    sends.join().unwrap();
+    removes.join().unwrap();
+    lagg.end();
+}
+
+#[test]
+fn frames_that_come_in_against_the_end_of_a_lagg() {
+    passes("frames that come in at a port, against the end of its lagg", || {
+        frames_against_the_end::<WithCable>();
+    });
+    assert_ne!(CAME.load(std::sync::atomic::Ordering::Relaxed), 0, "no frame ever came");
+    let what = "a port that goes to its lagg without counting";
+    fails(what, &[USED], frames_against_the_end::<sketch::UncountedReceiver>);
+}
+
+/// A lagg, a port of which is the end of a cable, and a pool.
+struct WithCable {
+    world: stand::World,
+    ns: Namespace,
+    state: Arc<State>,
+}
+
+impl Default for WithCable {
+    fn default() -> Self {
+        let world = stand::World::new(1);
+        drop(IfnetSubsystem::register(&world.registry).unwrap());
+        let ns = world.registry.create("blue").unwrap();
+        let state = Arc::<State>::default();
+        let (_inside, interfaces) = enter(&ns).unwrap();
+        let aggregate = NewLagg { seed: 1, ..NewLagg::default() };
+        drop(interfaces.create(new("lagg0"), aggregate).unwrap());
+        drop(interfaces.create_pair(new("a"), &interfaces, new("b")).unwrap());
+        for name in ["lagg0", "a", "b"] {
+            interfaces.request(named(name), &Request::SetUp(true)).unwrap();
+        }
+        let joins = Request::Lagg(LaggRequest::AddPort(named("b")));
+        interfaces.request(named("lagg0"), &joins).unwrap();
+        let lagg = interfaces.find(named("lagg0")).unwrap();
+        let mut held = Locked::nothing();
+        let mut guard = ns.lock(&mut held);
+        drop(lagg.set_receiver(Some(Arc::new(Uses(state.clone()))), guard.token()));
+        drop(guard);
+        drop(lagg);
+        Self { world, ns, state }
+    }
+}
+
+impl Incoming for WithCable {
+    fn frame_comes(&self) {
+        let (_inside, interfaces) = enter(&self.ns).unwrap();
+        let a = interfaces.find(named("a")).unwrap();
+        a.transmit(&mut vec![vec![0; 60].into()]);
+    }
+
+    fn remove_port(&self) {
+        let (_inside, interfaces) = enter(&self.ns).unwrap();
+        let leaves = Request::Lagg(LaggRequest::RemovePort(named("b")));
+        match interfaces.request(named("lagg0"), &leaves) {
+            Ok(_) | Err(RequestError::NoInterface(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn destroy(&self) {
+        let (_inside, interfaces) = enter(&self.ns).unwrap();
+        interfaces.destroy(named("lagg0"), Deadline::Never).unwrap();
+        self.state.hand_back();
+    }
+
+    fn lagg(&self) -> &State {
+        &self.state
+    }
+
+    fn end(&self) {
+        self.world.end();
+    }
+}
+
+/// Receives from the lagg: whenever it does, the lagg's driver is used.
+struct Uses(Arc<State>);
+
+impl Receiver for Uses {
+    fn receive(&self, _: &Turn<'_>, _: &Interface, _: &mut Frames) {
+        self.0.work();
+        CAME.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// How often one came, in all schedules.
+static CAME: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 struct Real {
     world: World,

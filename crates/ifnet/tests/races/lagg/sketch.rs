@@ -1,6 +1,6 @@
 //! A lagg and its ports in a few lines, each time with one mistake.
 
-use super::{Aggregate, Ask};
+use super::{Aggregate, Ask, Incoming};
 use crate::request::NoInterface;
 use crate::world::State;
 use holm_lifetime::sync::{Condvar, Mutex};
@@ -188,3 +188,33 @@ sketches!(
     PortStaysInTheList PortStaysInTheList,
     JoinsWhoGoes JoinsWhoGoes
 );
+
+/// A lagg whose port knows it, but does not say when it is on its way to it.
+#[derive(Default)]
+pub struct UncountedReceiver {
+    lagg: Counted,
+    left: AtomicBool,
+}
+
+impl Incoming for UncountedReceiver {
+    fn frame_comes(&self) {
+        if !self.left.load(Ordering::SeqCst) {
+            self.lagg.state.work();
+        }
+    }
+
+    fn remove_port(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+
+    fn destroy(&self) {
+        self.remove_port();
+        self.lagg.mark();
+        self.lagg.wait();
+        self.lagg.state.hand_back();
+    }
+
+    fn lagg(&self) -> &State {
+        &self.lagg.state
+    }
+}
