@@ -89,8 +89,40 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             vec![slow_pdus().into_iter().cycle().take(30).flat_map(event).collect()]
         }
         "flow_hash" => flows(),
+        "stream_frames" => {
+            let frames = flows().into_iter().map(|frame| (frame.len() as u32, frame));
+            let framed = frames.flat_map(|(len, frame)| [&len.to_be_bytes()[..], &frame].concat());
+            vec![[0, 7, 30, 255].into_iter().chain(framed).collect()]
+        }
+        "unfinished_frames" => unfinished(),
         _ => Vec::new(),
     }
+}
+
+/// TCP and UDP over IPv4 and IPv6 with 25 bytes, of which ten go into each piece.
+fn unfinished() -> Vec<Vec<u8>> {
+    let ipv4 = |protocol, behind: u8| {
+        let header = [0x45, 0, 0, 20 + behind, 0, 1, 0x40, 0, 64, protocol, 0, 0];
+        [&[8, 0][..], &header, &[10, 0, 0, 1], &[10, 0, 0, 2]].concat()
+    };
+    let ipv6 = |protocol, behind| {
+        [&[0x86, 0xdd][..], &[0x60, 0, 0, 0, 0, behind, protocol, 64], &[0xfd; 32]].concat()
+    };
+    let tcp = [0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x99, 1, 1, 0, 0, 0, 0];
+    let udp = [0, 1, 0, 2, 0, 33, 0, 0];
+    let payload = [7; 25];
+    let frame = |kind, network: Vec<u8>, transport: &[u8], checksum: u16| {
+        let start = (12 + network.len()) as u16;
+        let numbers = [0, 10, start, checksum].map(u16::to_ne_bytes).concat();
+        [&[1, kind][..], &numbers, &[2; 12], &network, transport, &payload].concat()
+    };
+    vec![
+        frame(0, ipv4(6, 45), &tcp, 16),
+        frame(1, ipv4(6, 45), &tcp, 16),
+        frame(4, ipv6(6, 45), &tcp, 16),
+        frame(5, ipv4(17, 33), &udp, 6),
+        frame(5, ipv6(17, 33), &udp, 6),
+    ]
 }
 
 /// Program, version and procedure, and the arguments.

@@ -11,7 +11,7 @@ mod cloners;
 pub mod dgram;
 pub mod framing;
 mod kernel_link;
-mod offload;
+pub mod offload;
 pub mod packet;
 mod raw;
 mod readiness;

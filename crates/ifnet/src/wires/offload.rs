@@ -8,7 +8,7 @@ use crate::frame::{Frame, Frames};
 /// What stands before each frame of a packet socket with `PACKET_VNET_HDR`: the header of virtio's
 /// network device (virtio 1.2, section 5.1.6), in the byte order of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unfinished {
+pub struct Unfinished {
     /// From which byte on the checksum is to be reckoned, and how far behind that it is to be put.
     checksum: Option<(usize, usize)>,
     /// What it is to be cut into.
@@ -25,10 +25,11 @@ enum Pieces {
 }
 
 /// Bytes of the header.
-pub(super) const HEADER: usize = 10;
+pub const HEADER: usize = 10;
 
 impl Unfinished {
-    pub(super) fn parse(header: [u8; HEADER]) -> Self {
+    /// Reads the header.
+    pub fn parse(header: [u8; HEADER]) -> Self {
         let [flags, kind, _, _, size, size_2, start, start_2, offset, offset_2] = header;
         let size = u16::from_ne_bytes([size, size_2]).into();
         let start = u16::from_ne_bytes([start, start_2]).into();
@@ -44,12 +45,7 @@ impl Unfinished {
 
     /// Finishes a frame and appends it, or what it is cut into, to `frames`, with a VLAN tag if there is
     /// one. None if it can't be.
-    pub(super) fn finish(
-        self,
-        frame: &mut [u8],
-        tag: Option<[u8; VLAN_TAG]>,
-        frames: &mut Frames,
-    ) -> Option<()> {
+    pub fn finish(self, frame: &mut [u8], tag: Option<[u8; 4]>, frames: &mut Frames) -> Option<()> {
         match (self.pieces, self.checksum) {
             (Pieces::One, checksum) => {
                 if let Some((start, offset)) = checksum {
@@ -238,8 +234,8 @@ const CUT_TCP4: u8 = 1;
 const CUT_TCP6: u8 = 4;
 const CUT_UDP: u8 = 5;
 const CUT_WITH_ECN: u8 = 0x80;
-/// Who makes more of one frame means no good.
-const PIECES_MAX: usize = 1024;
+/// Into how many pieces a frame is cut at most: who makes more of it means no good.
+pub const PIECES_MAX: usize = 1024;
 
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
