@@ -7,7 +7,7 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 /// A wire that is only asked when its descriptor has an event, waited for edge-triggered.
 pub struct Driven<W> {
@@ -103,6 +103,8 @@ pub fn in_a_netns(test: impl FnOnce() + Send) {
         eprintln!("skipped: needs root");
         return;
     }
+    // Before there is no way out.
+    install_ip();
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             // SAFETY: it changes nothing but in which network namespace this thread makes sockets.
@@ -116,6 +118,24 @@ pub fn in_a_netns(test: impl FnOnce() + Send) {
         });
         if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Sees to it that there is `ip`.
+fn install_ip() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if Command::new("ip").arg("-V").output().is_ok() {
+            return;
+        }
+        let package = ["install", "-y", "--no-install-recommends", "iproute2"];
+        for step in [&["update"][..], &package] {
+            let done = Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(step)
+                .status();
+            assert!(done.unwrap().success(), "apt-get {step:?}");
         }
     });
 }
@@ -156,7 +176,7 @@ pub fn ip(arguments: &str) -> String {
         let _starts = STARTING.lock();
         Command::new("ip").args(arguments.split_whitespace()).output()
     };
-    let output = output.expect("install iproute2");
+    let output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {said}");
     String::from_utf8(output.stdout).unwrap()
