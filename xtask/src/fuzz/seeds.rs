@@ -95,6 +95,19 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             vec![[0, 7, 30, 255].into_iter().chain(framed).collect()]
         }
         "unfinished_frames" => unfinished(),
+        "stack_frames" => {
+            // A connection is made, and something is sent one way, taken, and sent the other way.
+            let all_arrives = [[0xa0, 0, 0], [0x20, 0, 0]].concat();
+            let arrives = all_arrives.repeat(4);
+            let used = [[0xeb, 0, 30], [0xa0, 0, 0], [114, 0, 255], [107, 0, 200]].concat();
+            let changed = [[0x30, 40, 9], [0x20, 0, 0], [80, 250, 50], [0xb0, 50, 1]].concat();
+            (0..2)
+                .map(|v6| {
+                    let parts = [&[96, v6, 0][..], &arrives, &used, &arrives, &changed, &arrives];
+                    parts.concat()
+                })
+                .collect()
+        }
         _ => Vec::new(),
     }
 }

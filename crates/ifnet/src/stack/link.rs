@@ -24,6 +24,11 @@ pub trait Outside: Send + Sync + 'static {
 
     /// Has [`Stack::tick`] called then, rather than when was said before. Called as `transmit` is.
     fn wake_at(&self, at: Instant);
+
+    /// What time it is. It is asked with the lock of the stack held.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The TCP/IP stack of a link. See the [module](super).
@@ -60,7 +65,8 @@ impl Stack {
     pub fn new(config: Config, outside: impl Outside) -> Arc<Self> {
         let shared = Shared { machine: Machine::new(&config), outbox: Outbox::default() };
         let shared = Mutex::new(shared);
-        Arc::new(Self { shared, outside: Box::new(outside), began: Instant::now() })
+        let began = outside.now();
+        Arc::new(Self { shared, outside: Box::new(outside), began })
     }
 
     /// Frames have come by the link.
@@ -189,7 +195,7 @@ impl Stack {
     pub(super) fn run<R>(&self, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
         let mut shared = self.shared.lock();
         let Shared { machine, outbox } = &mut *shared;
-        let now = self.began.elapsed();
+        let now = self.now();
         let outcome = f(machine, now);
         let news = outbox.settle(machine, now);
         let mine = outbox.claim();
@@ -205,6 +211,10 @@ impl Stack {
         outcome
     }
 
+    fn now(&self) -> Duration {
+        self.outside.now().saturating_duration_since(self.began)
+    }
+
     /// Sends what is in the outbox, which is claimed.
     fn send(&self) {
         let mut room = self.outside.room();
@@ -215,7 +225,7 @@ impl Stack {
                 let Some(load) = outbox.next(room) else { return };
                 // There is room for more of what did not fit before.
                 let more = machine.is_unsettled();
-                (load, more.then(|| outbox.settle(machine, self.began.elapsed())))
+                (load, more.then(|| outbox.settle(machine, self.now())))
             };
             if let Some(alarm) = load.alarm {
                 self.outside.wake_at(self.began + alarm);
