@@ -7,6 +7,7 @@ mod counting;
 
 use holm_ifnet::aggregation::{LaggRequest, Protocol};
 use holm_ifnet::lagg::NewLagg;
+use holm_ifnet::stack::StackSubsystem;
 use holm_ifnet::{IfnetSubsystem, NewInterface, Request};
 use holm_lifetime::Deadline;
 use holm_netns::Registry;
@@ -18,12 +19,13 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 const NAMESPACES: usize = 1000;
 /// Of the 64 KiB that an idle namespace may take with all it has.
 const MOST: usize = 16 << 10;
+const MOST_WITH_STACKS: usize = 32 << 10;
 
 fn main() {
     let pool = Pool::start(Config { workers: 1, ..Config::default() }).unwrap();
     let registry = Registry::new().unwrap();
     registry.register(pool.subsystem()).unwrap();
-    IfnetSubsystem::register(&registry).unwrap();
+    let chain = IfnetSubsystem::register(&registry).unwrap();
     let hub = registry.create("hub").unwrap();
     let inside = hub.enter().unwrap();
     let ports = inside.get::<IfnetSubsystem>().unwrap();
@@ -66,6 +68,19 @@ fn main() {
          {with_lagg} with a lagg of two ports besides"
     );
     assert!(with_lagg <= MOST, "more than {MOST}");
+    StackSubsystem::register(&registry, &chain).unwrap();
+    let services: Vec<_> = all
+        .iter()
+        .map(|ns| {
+            let inside = ns.enter().unwrap();
+            let stacks = inside.get::<StackSubsystem>().unwrap();
+            [111, 2049].map(|port| stacks.listen(port, drop).unwrap())
+        })
+        .collect();
+    let with_stacks = each(before);
+    println!("and {with_stacks} with a stack for lo and one for the pair");
+    assert!(with_stacks <= MOST_WITH_STACKS, "more than {MOST_WITH_STACKS}");
+    drop(services);
     drop(inside);
     registry.remove_all(Deadline::Never).unwrap();
     pool.stop();

@@ -296,4 +296,4 @@ impl Outbox {
 }
 
 /// Frames that wait until there is room. Connections that have more to send wait, too.
-const FRAMES_MAX: usize = 1024;
+const FRAMES_MAX: usize = 256;

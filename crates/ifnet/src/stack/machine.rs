@@ -529,7 +529,12 @@ impl Machine {
             Way::To(mac, packet) => self.send_frame(mac, destination, packet),
             Way::Waits { ask: true } => self.ask(now, hop),
             Way::Waits { ask: false } => {}
-            Way::InsteadOf => self.dropped.count(Reason::Unreachable),
+            Way::Lost { ask } => {
+                self.dropped.count(Reason::Unreachable);
+                if ask {
+                    self.ask(now, hop);
+                }
+            }
         }
     }
 

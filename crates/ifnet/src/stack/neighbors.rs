@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(super) struct Neighbors {
     known: HashMap<IpAddr, Known>,
     wanted: HashMap<IpAddr, Wanted>,
+    /// Bytes that wait.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +39,8 @@ pub(super) enum Way {
     To(MacAddress, Outgoing),
     /// It waits. The address is to be asked for, if it was not just now.
     Waits { ask: bool },
-    /// It waits, but another does no more.
-    InsteadOf,
+    /// There is no room for it to wait.
+    Lost { ask: bool },
 }
 
 /// Somebody to ask for once more, or to give up.
@@ -58,23 +60,28 @@ impl Neighbors {
             }
             self.known.remove(&address);
         }
-        if let Some(wanted) = self.wanted.get_mut(&address) {
-            wanted.waiting.push(packet);
-            if wanted.waiting.len() <= WAITING_MAX {
-                return Way::Waits { ask: false };
-            }
-            wanted.waiting.remove(0);
-            return Way::InsteadOf;
-        }
-        if self.wanted.len() >= WANTED_MAX {
+        let ask = !self.wanted.contains_key(&address);
+        if ask && self.wanted.len() >= WANTED_MAX {
             let oldest = self.wanted.iter().min_by_key(|(_, wanted)| wanted.again);
             if let Some(oldest) = oldest.map(|(&address, _)| address) {
-                self.wanted.remove(&oldest);
+                self.forget(oldest);
             }
         }
-        let wanted = Wanted { waiting: vec![packet], asked: 1, again: now + ASK_EVERY };
-        self.wanted.insert(address, wanted);
-        Way::Waits { ask: true }
+        let new = || Wanted { waiting: Vec::new(), asked: 1, again: now + ASK_EVERY };
+        let wanted = self.wanted.entry(address).or_insert_with(new);
+        if wanted.waiting.len() >= WAITING_MAX || self.bytes + packet.len() > BYTES_MAX {
+            return Way::Lost { ask };
+        }
+        self.bytes += packet.len();
+        wanted.waiting.push(packet);
+        Way::Waits { ask }
+    }
+
+    /// Wants it no longer. Returns what has waited.
+    fn forget(&mut self, address: IpAddr) -> Vec<Outgoing> {
+        let Some(wanted) = self.wanted.remove(&address) else { return Vec::new() };
+        self.bytes -= wanted.waiting.iter().map(Vec::len).sum::<usize>();
+        wanted.waiting
     }
 
     /// The neighbour at `address` said where it is. Returns what waited for that.
@@ -91,7 +98,7 @@ impl Neighbors {
             }
         }
         self.known.insert(address, Known { mac, heard: now });
-        self.wanted.remove(&address).map(|wanted| wanted.waiting).unwrap_or_default()
+        self.forget(address)
     }
 
     /// Somebody says where it is without having been asked: that is believed of whom we know or want.
@@ -125,8 +132,7 @@ impl Neighbors {
             wanted.again = now + ASK_EVERY;
             return Some(Due::Ask(address));
         }
-        let gave_up = self.wanted.remove(&address).map_or(0, |wanted| wanted.waiting.len());
-        Some(Due::GaveUp(gave_up))
+        Some(Due::GaveUp(self.forget(address).len()))
     }
 
     /// When there is somebody [`due`](Self::due).
@@ -147,6 +153,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const ASK_TIMES: u32 = 3;
 /// Packets that wait for one neighbour (RFC 1122, section 2.3.2.2 wants at least one).
 const WAITING_MAX: usize = 4;
+/// Bytes that wait for all of them.
+const BYTES_MAX: usize = 1 << 20;
 const WANTED_MAX: usize = 128;
 const KNOWN_MAX: usize = 1024;
 
@@ -185,7 +193,7 @@ mod tests {
         let mut neighbors = Neighbors::default();
         for n in 0..=WAITING_MAX {
             let way = neighbors.way(second(0), ip(1), vec![n as u8]);
-            assert_eq!(way == Way::InsteadOf, n == WAITING_MAX);
+            assert_eq!(way == Way::Lost { ask: false }, n == WAITING_MAX);
         }
         assert_eq!(neighbors.due(second(0)), None);
         assert_eq!(neighbors.due(second(1)), Some(Due::Ask(ip(1))));
@@ -193,6 +201,25 @@ mod tests {
         assert_eq!(neighbors.due(second(2)), Some(Due::Ask(ip(1))));
         assert_eq!(neighbors.due(second(3)), Some(Due::GaveUp(WAITING_MAX)));
         assert_eq!(neighbors.due(second(9)), None);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut neighbors = Neighbors::default();
+        let packet = || vec![0; 60_000];
+        let most = BYTES_MAX / 60_000;
+        for n in 0..most as u32 {
+            assert_eq!(neighbors.way(second(0), ip(n), packet()), Way::Waits { ask: true });
+        }
+        assert_eq!(neighbors.way(second(0), ip(99), packet()), Way::Lost { ask: true });
+        assert_eq!(neighbors.learn(second(0), ip(0), MAC).len(), 1);
+        assert_eq!(neighbors.way(second(0), ip(99), packet()), Way::Waits { ask: false });
+        for n in 0..3 {
+            while neighbors.due(second(n)).is_some() {}
+        }
+        assert_eq!(neighbors.way(second(9), ip(7), packet()), Way::Lost { ask: false });
+        while neighbors.due(second(9)).is_some() {}
+        assert_eq!((neighbors.bytes, neighbors.wanted.len()), (0, 0));
     }
 
     #[test]
