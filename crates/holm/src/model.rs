@@ -1,11 +1,15 @@
 //! The nouns of holm, as they are written in configuration, asked for over the admin API, and shown
 //! by the command line.
 //!
-//! What somebody asks for is a *spec*: [`NamespaceSpec`] with its [`ExportSpec`]s, [`ListenSpec`]s and
-//! [`LimitsSpec`]. What there is is a *view*: [`NamespaceView`] and what is in it. What happens is an
+//! What somebody asks for is a *spec*: [`NamespaceSpec`] with its [`ExportSpec`]s, [`ListenSpec`]s,
+//! [`LimitsSpec`], and of its own network [`LinkSpec`]s, [`AddrSpec`]s and [`RouteSpec`]s. What there is is a *view*: [`NamespaceView`] and what is in it. What happens is an
 //! [`Event`]; what went wrong an [`ErrorBody`].
 //!
 //! Points in time are milliseconds since 1970 (UTC), sizes are bytes, durations seconds.
+
+mod links;
+
+pub use links::*;
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::net::SocketAddr;
@@ -24,6 +28,15 @@ pub struct NamespaceSpec {
     /// Where it listens.
     #[serde(default)]
     pub listen: Vec<ListenSpec>,
+    /// Its interfaces. The names differ.
+    #[serde(default)]
+    pub link: Vec<LinkSpec>,
+    /// Addresses of its interfaces beside those that are said with them.
+    #[serde(default)]
+    pub addr: Vec<AddrSpec>,
+    /// Where its own network leads beyond the networks of its addresses.
+    #[serde(default)]
+    pub route: Vec<RouteSpec>,
     /// What its clients may take together.
     #[serde(default)]
     pub limits: LimitsSpec,
@@ -179,6 +192,10 @@ pub struct NamespaceView {
     pub exports: Vec<ExportView>,
     /// Where it listens.
     pub listeners: Vec<ListenerView>,
+    /// Its interfaces, in the order of their names.
+    pub links: Vec<LinkView>,
+    /// Its routes.
+    pub routes: Vec<RouteView>,
     /// What its clients may take together.
     pub limits: LimitsSpec,
     /// What has happened in it; not of one that is draining.
@@ -375,6 +392,41 @@ pub enum Happened {
         netns: Option<NetnsRef>,
         /// Whether MOUNT and the port mapper are answered by UDP as well.
         udp: bool,
+    },
+    /// A namespace has one interface more.
+    LinkAdded {
+        /// Its name.
+        name: String,
+        /// Its kind.
+        #[serde(rename = "type")]
+        kind: LinkKind,
+    },
+    /// A namespace has one interface less.
+    LinkRemoved {
+        /// Its name.
+        name: String,
+        /// Why, if nobody asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// Something happened to an interface.
+    LinkChanged {
+        /// Its name.
+        name: String,
+        /// What, in words, as `link up`, `mtu 9000` or `joined lagg0`.
+        change: String,
+    },
+    /// A namespace has one route more.
+    RouteAdded {
+        /// Where it leads, and by whom.
+        #[serde(flatten)]
+        route: RouteSpec,
+    },
+    /// A namespace has one route less.
+    RouteRemoved {
+        /// Where it led, and by whom.
+        #[serde(flatten)]
+        route: RouteSpec,
     },
     /// The limits of a namespace are others.
     LimitsChanged,

@@ -2,6 +2,10 @@
 //! it. Configuration and API check by the same rules; a problem names the field it is about, so that
 //! the configuration can point at it.
 
+mod links;
+
+pub use links::{hash_layers, hash_layers_view};
+
 use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
 use holm_netns::NsName;
 use holm_nfsd::beneath::Mounts;
@@ -80,6 +84,10 @@ impl Checked for NamespaceSpec {
                 problems.push(problem.beside("listen", first));
             }
         }
+        for (index, link) in self.link.iter().enumerate() {
+            problems.extend(link.problems().into_iter().map(|it| it.within("link", index)));
+        }
+        problems.extend(links::together(self));
         let limits = self.limits.problems().into_iter().map(|it| it.inside("limits"));
         problems.extend(limits);
         problems
@@ -91,8 +99,7 @@ impl Checked for ExportSpec {
         let mut problems = Vec::new();
         for (index, client) in self.clients.iter().enumerate() {
             if let Err(error) = client.parse::<Network>() {
-                let place = vec![Step::Field("clients"), Step::Element(index)];
-                problems.push(Problem { place, why: error.to_string(), other: None });
+                problems.push(Problem::at_element("clients", index, error));
             }
         }
         if let Err(error) = self.path.parse::<holm_nfsd::export::ExportPath>() {
@@ -159,18 +166,7 @@ impl ExportSpec {
 
 impl Checked for ListenSpec {
     fn problems(&self) -> Vec<Problem> {
-        match &self.netns {
-            Some(NetnsRef::Pid(0)) => {
-                let why = "a process has a number from 1 on".to_owned();
-                vec![Problem::at("netns", why)]
-            }
-            Some(NetnsRef::Path(path)) if !path.starts_with('/') => {
-                let why =
-                    format!("{path:?} has to be an absolute path, or the number of a process");
-                vec![Problem::at("netns", why)]
-            }
-            _ => Vec::new(),
-        }
+        self.netns.as_ref().and_then(netns_problem).into_iter().collect()
     }
 }
 
@@ -178,6 +174,18 @@ impl ListenSpec {
     /// Whether both cannot be listened at.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.netns == other.netns && overlap(self.addr, other.addr)
+    }
+}
+
+/// What is wrong with the name of a kernel network namespace.
+fn netns_problem(netns: &NetnsRef) -> Option<Problem> {
+    match netns {
+        NetnsRef::Pid(0) => Some(Problem::at("netns", "a process has a number from 1 on")),
+        NetnsRef::Path(path) if !path.starts_with('/') => {
+            let why = format!("{path:?} has to be an absolute path, or the number of a process");
+            Some(Problem::at("netns", why))
+        }
+        _ => None,
     }
 }
 
@@ -323,6 +331,11 @@ impl Problem {
         Self { place: vec![Step::Field(field)], why: why.to_string(), other: None }
     }
 
+    fn at_element(field: &'static str, index: usize, why: impl fmt::Display) -> Self {
+        let place = vec![Step::Field(field), Step::Element(index)];
+        Self { place, why: why.to_string(), other: None }
+    }
+
     fn beside(self, field: &'static str, index: usize) -> Self {
         Self { other: Some(vec![Step::Field(field), Step::Element(index)]), ..self }
     }
@@ -335,6 +348,15 @@ impl Problem {
             }
             [Step::Field("listen"), Step::Element(index), rest @ ..] => {
                 (spec.listen.get(*index).map(|it| format!("listener {it}")), rest)
+            }
+            [Step::Field("link"), Step::Element(index), rest @ ..] => {
+                (spec.link.get(*index).map(|it| format!("link {}", it.name)), rest)
+            }
+            [Step::Field("addr"), Step::Element(index), rest @ ..] => {
+                (spec.addr.get(*index).map(|it| format!("address {}", it.cidr)), rest)
+            }
+            [Step::Field("route"), Step::Element(index), rest @ ..] => {
+                (spec.route.get(*index).map(|it| format!("route to {}", it.to)), rest)
             }
             _ => (None, &[][..]),
         };

@@ -51,6 +51,18 @@ impl fmt::Display for Line<'_> {
                 let how = if *udp { "by UDP as well" } else { "by UDP no more" };
                 write!(f, "answers at {} {how}", Place(addr, netns.as_ref()))
             }
+            Happened::LinkAdded { name, kind } => write!(f, "link {name} added ({kind})"),
+            Happened::LinkRemoved { name, why } => {
+                write!(f, "link {name} removed")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Happened::LinkChanged { name, change } => write!(f, "link {name}: {change}"),
+            Happened::RouteAdded { route } => {
+                write!(f, "route to {} via {} added", route.to, route.via)
+            }
+            Happened::RouteRemoved { route } => {
+                write!(f, "route to {} via {} removed", route.to, route.via)
+            }
             Happened::LimitsChanged => f.write_str("has other limits"),
             Happened::Stuck { why } => write!(f, "stuck: {why}"),
             Happened::Failed { why } => write!(f, "failed: {why}"),

@@ -144,6 +144,7 @@ impl Server {
             export: exports.iter().map(|known| known.view.spec.clone()).collect(),
             listen: change.add_listen.clone(),
             limits,
+            ..NamespaceSpec::default()
         };
         for added in &change.add_export {
             if exports.iter().any(|known| known.path() == added.path) {

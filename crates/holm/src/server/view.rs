@@ -29,6 +29,8 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
         held,
         exports: exports(tenant),
         listeners: listeners(tenant),
+        links: Vec::new(),
+        routes: Vec::new(),
         limits: tenant.limits.clone(),
         counters,
     }
