@@ -1,8 +1,11 @@
 //! The connections of one listener, so that they can end with it.
 
-use super::ServerLimits;
+use super::connection::Served;
+use super::limits::Place;
+use super::{Counted, ServerLimits, Service, Transport};
+use holm_lifetime::sync::atomic::Ordering;
 use holm_lifetime::sync::{Arc, Mutex};
-use holm_pool::Handle;
+use holm_pool::{Handle, PoolSubsystem, Turn};
 use std::collections::BTreeMap;
 
 /// A listener that the pool serves, and the connections that it has accepted. Dropping it changes
@@ -43,6 +46,42 @@ impl ListenerHandle {
         self.listener.remove();
         for connection in connections {
             connection.remove();
+        }
+    }
+}
+
+/// What a listener does with who comes.
+pub(super) struct Welcome<S> {
+    pub(super) service: Arc<S>,
+    pub(super) counted: Arc<Counted>,
+    pub(super) accepted: Arc<Accepted>,
+}
+
+impl<S: Service> Welcome<S> {
+    /// Whether anything is served to the peer; otherwise it is sent away.
+    pub(super) fn admits(&self, turn: &Turn<'_>, transport: &impl Transport) -> bool {
+        let admits = self.service.admits(turn, transport.peer());
+        if !admits {
+            self.counted.strangers.fetch_add(1, Ordering::Relaxed);
+            transport.abort();
+        }
+        admits
+    }
+
+    /// Serves a connection from now on, or drops it.
+    pub(super) fn take(&self, turn: &Turn<'_>, transport: impl Transport) {
+        let limits = self.accepted.limits();
+        let Some(place) = Place::take(&self.counted, limits.connections) else { return };
+        let Some(member) = self.accepted.admit() else { return transport.abort() };
+        let key = member.key();
+        let served = Served::new(transport, self.service.clone(), limits, place, member);
+        let served = Arc::new(served);
+        if let Some(pool) = turn.contents().get::<PoolSubsystem>()
+            // Refused if the namespace goes; then the connection does, too.
+            && let Ok(handle) = pool.add(served.clone())
+        {
+            served.be_woken(&handle);
+            self.accepted.keep(key, handle);
         }
     }
 }

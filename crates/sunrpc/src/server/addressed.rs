@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // Nobody wraps the messages of IP_PKTINFO (ip(7)) and IPV6_PKTINFO (RFC 3542).
 
+use super::datagrams::{Datagrams, Received};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -18,16 +19,6 @@ pub(super) struct Addressed {
     socket: Arc<UdpSocket>,
     /// Where it is bound.
     bound: SocketAddr,
-}
-
-/// A datagram that was received.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    /// Bytes of it.
-    pub(super) count: usize,
-    pub(super) from: SocketAddr,
-    /// Our address and port that it was sent to.
-    pub(super) to: SocketAddr,
 }
 
 impl Addressed {
@@ -47,9 +38,14 @@ impl Addressed {
         };
         if set == 0 { Ok(Self { socket, bound }) } else { Err(io::Error::last_os_error()) }
     }
+}
 
-    /// Receives a datagram into the front of `space`; what is longer is cut off.
-    pub(super) fn receive(&self, space: &mut [u8]) -> io::Result<Received> {
+impl Datagrams for Addressed {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn receive(&self, space: &mut [u8]) -> io::Result<Received> {
         let mut from = Address::none();
         let mut control = Control::none();
         let mut part = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
@@ -66,8 +62,7 @@ impl Addressed {
         Ok(Received { count, from, to })
     }
 
-    /// Sends a datagram from that address of ours.
-    pub(super) fn send(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> io::Result<usize> {
+    fn send(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> io::Result<usize> {
         let mut to = Address::of(to);
         // Nothing is written there.
         let mut part =
@@ -80,12 +75,6 @@ impl Addressed {
         // SAFETY: what `message` points to, and with these lengths, lives during the call.
         let count = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const message, 0) };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
-    }
-}
-
-impl AsFd for Addressed {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 

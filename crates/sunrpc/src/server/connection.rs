@@ -7,7 +7,7 @@ use super::{Peer, ServerLimits, Service, Transport};
 use crate::{Broken, Buffers, Connection, Step};
 use holm_lifetime::sync::atomic::Ordering;
 use holm_lifetime::sync::{Arc, Mutex};
-use holm_pool::{Interest, Next, Source, Turn};
+use holm_pool::{Handle, Interest, Next, Source, Turn};
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -53,6 +53,14 @@ impl<T: Transport, S: Service> Served<T, S> {
         let connection = Connection::new(limits.connection);
         let state = Mutex::new(State { connection, load: None, served: None, wakes: None });
         Self { transport, service, limits, place, member, state }
+    }
+
+    /// Has its transport wake it, if nothing else does.
+    pub(super) fn be_woken(&self, handle: &Handle) {
+        if self.transport.fd().is_none() {
+            let handle = handle.clone();
+            self.transport.wake_by(std::sync::Arc::new(move || handle.wake()));
+        }
     }
 
     /// Serves and receives by turns, until nothing is ready or the budget is used up.

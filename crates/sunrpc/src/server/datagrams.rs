@@ -1,15 +1,15 @@
 //! A datagram socket as a source of the pool.
 
-use super::addressed::{Addressed, Received};
+use super::addressed::Addressed;
 use super::listener::into_io;
-use super::{Counted, Peer, Service};
+use super::{Counted, Peer, Service, Wake};
 use crate::{Framing, Served};
 use holm_lifetime::sync::Arc;
 use holm_pool::{Handle, Next, NsPool, Source, Turn};
 use holm_xdr::Encoder;
 use std::io::{self, ErrorKind};
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::BorrowedFd;
 
 /// Has the pool serve the calls that come in datagrams, one each.
 ///
@@ -26,12 +26,68 @@ pub fn listen_datagrams<S: Service>(
 ) -> io::Result<Handle> {
     let socket = socket.into();
     socket.set_nonblocking(true)?;
-    let socket = Addressed::new(socket)?;
-    pool.add(Arc::new(Datagrams { socket, service, counted })).map_err(into_io)
+    serve_datagrams(pool, Addressed::new(socket)?, service, counted)
 }
 
-struct Datagrams<S> {
-    socket: Addressed,
+/// The same for datagrams that the kernel has nothing to do with.
+///
+/// # Errors
+/// The pool does not take it.
+pub fn serve_datagrams<S: Service>(
+    pool: &NsPool,
+    socket: impl Datagrams,
+    service: Arc<S>,
+    counted: Arc<Counted>,
+) -> io::Result<Handle> {
+    let source = Arc::new(Calls { socket, service, counted });
+    let handle = pool.add(source.clone()).map_err(into_io)?;
+    if source.socket.fd().is_none() {
+        let waker = handle.clone();
+        source.socket.wake_by(std::sync::Arc::new(move || waker.wake()));
+        // It may have ended before.
+        handle.wake();
+    }
+    Ok(handle)
+}
+
+/// Datagrams that come and go, and never wait.
+pub trait Datagrams: Send + Sync + 'static {
+    /// The descriptor whose events tell of it; none if its owner wakes the source.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Has `wake` called when a datagram has come, or none will come any more; and at once. Asked for
+    /// once, of one without a descriptor.
+    fn wake_by(&self, wake: Wake) {
+        let _ = wake;
+    }
+
+    /// Receives a datagram into the front of `space`; what is longer is cut off.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; `NotConnected` when there will be none any more; any other is about
+    /// one datagram.
+    fn receive(&self, space: &mut [u8]) -> io::Result<Received>;
+
+    /// Sends a datagram from an address of ours.
+    ///
+    /// # Errors
+    /// It was not sent.
+    fn send(&self, bytes: &[u8], from: SocketAddr, to: SocketAddr) -> io::Result<usize>;
+}
+
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of it.
+    pub count: usize,
+    /// Who says to have sent it.
+    pub from: SocketAddr,
+    /// Our address and port that it was sent to.
+    pub to: SocketAddr,
+}
+
+struct Calls<D, S> {
+    socket: D,
     service: Arc<S>,
     counted: Arc<Counted>,
 }
@@ -51,9 +107,9 @@ impl Default for Buffers {
     }
 }
 
-impl<S: Service> Source for Datagrams<S> {
+impl<D: Datagrams, S: Service> Source for Calls<D, S> {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+        self.socket.fd()
     }
 
     fn run(&self, turn: &Turn<'_>) -> Next {
@@ -63,6 +119,7 @@ impl<S: Service> Source for Datagrams<S> {
             let Received { count, from, to } = match self.socket.receive(call) {
                 Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Idle,
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Next::Done,
                 // Such as a port that an earlier reply did not find.
                 Err(_) => {
                     turn.charge(1);

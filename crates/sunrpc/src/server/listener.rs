@@ -1,13 +1,10 @@
 //! A stream listener as a source of the pool.
 
-use super::accepted::{Accepted, ListenerHandle};
-use super::connection::Served;
-use super::limits::Place;
+use super::accepted::{Accepted, ListenerHandle, Welcome};
 use super::transport::Tcp;
-use super::{Counted, ServerLimits, Service, Transport};
+use super::{Counted, ServerLimits, Service};
 use holm_lifetime::sync::Arc;
-use holm_lifetime::sync::atomic::Ordering;
-use holm_pool::{AddError, Next, NsPool, PoolSubsystem, Source, Turn};
+use holm_pool::{AddError, Next, NsPool, Source, Turn};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,7 +27,8 @@ pub fn listen<S: Service>(
     prepare(&listener)?;
     let local = listener.local_addr()?;
     let accepted = Arc::new(Accepted::new(limits));
-    let source = Listener { listener, local, service, counted, accepted: accepted.clone() };
+    let welcome = Welcome { service, counted, accepted: accepted.clone() };
+    let source = Listener { listener, local, welcome };
     let handle = pool.add(Arc::new(source)).map_err(into_io)?;
     Ok(ListenerHandle::new(handle, accepted))
 }
@@ -39,9 +37,7 @@ struct Listener<S> {
     listener: std::sync::Arc<TcpListener>,
     /// Where it listens: one address, or all.
     local: SocketAddr,
-    service: Arc<S>,
-    counted: Arc<Counted>,
-    accepted: Arc<Accepted>,
+    welcome: Welcome<S>,
 }
 
 /// What is accepted inherits all but the first, without a call for each.
@@ -74,7 +70,7 @@ impl<S: Service> Source for Listener<S> {
     }
 
     fn run(&self, turn: &Turn<'_>) -> Next {
-        if self.accepted.limits().connections == 0 {
+        if self.welcome.accepted.limits().connections == 0 {
             // Whoever comes waits in the kernel: there is a wake-up when that changes.
             return Next::Idle;
         }
@@ -110,29 +106,16 @@ impl<S: Service> Listener<S> {
     /// Serves a connection from now on, or drops it.
     fn accept(&self, turn: &Turn<'_>, stream: TcpStream, peer: Option<SocketAddrAny>) {
         let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { return };
-        if !self.service.admits(turn, peer) {
-            self.counted.strangers.fetch_add(1, Ordering::Relaxed);
-            return Tcp { stream, peer, local: self.local }.abort();
+        let mut transport = Tcp { stream, peer, local: self.local };
+        if !self.welcome.admits(turn, &transport) {
+            return;
         }
-        let limits = self.accepted.limits();
-        let Some(place) = Place::take(&self.counted, limits.connections) else { return };
-        let local = if self.local.ip().is_unspecified() {
+        if self.local.ip().is_unspecified() {
             // An error says that the peer has gone.
-            let Ok(local) = stream.local_addr() else { return };
-            local
-        } else {
-            self.local
-        };
-        let transport = Tcp { stream, peer, local };
-        let Some(member) = self.accepted.admit() else { return transport.abort() };
-        let key = member.key();
-        let served = Served::new(transport, self.service.clone(), limits, place, member);
-        if let Some(pool) = turn.contents().get::<PoolSubsystem>()
-            // Refused if the namespace goes; then the connection does, too.
-            && let Ok(handle) = pool.add(Arc::new(served))
-        {
-            self.accepted.keep(key, handle);
+            let Ok(local) = transport.stream.local_addr() else { return };
+            transport.local = local;
         }
+        self.welcome.take(turn, transport);
     }
 }
 

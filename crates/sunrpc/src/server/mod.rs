@@ -14,6 +14,7 @@
 
 mod accepted;
 mod addressed;
+mod arrivals;
 mod connection;
 mod datagrams;
 mod laden;
@@ -22,10 +23,11 @@ mod listener;
 mod transport;
 
 pub use accepted::ListenerHandle;
-pub use datagrams::listen_datagrams;
+pub use arrivals::{Arrivals, receive_arrivals};
+pub use datagrams::{Datagrams, Received, listen_datagrams, serve_datagrams};
 pub use limits::{Counted, Counters, ServerLimits};
 pub use listener::listen;
-pub use transport::Transport;
+pub use transport::{Transport, Wake};
 
 use crate::Programs;
 use holm_pool::Turn;

@@ -4,12 +4,22 @@ use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Tells the pool that something has happened.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// A stream that never waits: the kernel's, or one of a network stack of our own.
 pub trait Transport: Send + Sync + 'static {
     /// The descriptor whose events tell of it; none if its owner wakes the source.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Has `wake` called when there is something new to be received, or room after there was none, or it
+    /// has ended; and at once. Asked for once, of one without a descriptor.
+    fn wake_by(&self, wake: Wake) {
+        let _ = wake;
+    }
 
     /// Who is at the other end.
     fn peer(&self) -> SocketAddr;
