@@ -154,7 +154,7 @@ fn place(attended: &Attended, transport: Transport, is_v4: Option<bool>) -> Opti
     if !attended.admits_peer() {
         return None;
     }
-    let local = attended.peer.local();
+    let (local, own_link) = (attended.peer.local(), attended.peer.origin().own_link);
     let listening = attended.service.listening();
     let reachable = |address: &SocketAddr| {
         let ip = address.ip().to_canonical();
@@ -168,7 +168,8 @@ fn place(attended: &Attended, transport: Transport, is_v4: Option<bool>) -> Opti
     };
     let mut places = listening
         .iter()
-        .filter(|known| known.transport == transport && reachable(&known.address))
+        .filter(|known| known.transport == transport && known.own_link == own_link)
+        .filter(|known| reachable(&known.address))
         .map(|known| known.address.port());
     let first = places.next()?;
     let port = if places.any(|port| port == local.port()) { local.port() } else { first };

@@ -19,12 +19,12 @@ use crate::beneath::{Mounts, Root, RootError};
 use crate::flushing::Flushing;
 use crate::handle::{FileHandle, HandleKey, NodeId};
 use crate::identity::Squash;
+use crate::service::Origin;
 use crate::store::{self, ChooseError, DatabaseError, PathDatabase, Unsuitable};
 use crate::stripes::Stripes;
 use crate::sys;
 use crate::volume::{Durability, Options, Volume};
 use closing::Closing;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +41,8 @@ pub struct ExportOptions {
     pub squash: Squash,
     /// Which clients it is for.
     pub clients: Vec<Network>,
+    /// It is also for all who come by an interface that belongs to the namespace alone.
+    pub own_links: bool,
     /// Only for calls from ports below 1024.
     pub privileged_port: bool,
     /// Whether file systems that are mounted below belong to it.
@@ -63,6 +65,7 @@ impl ExportOptions {
             read_only: false,
             squash: Squash::default(),
             clients: Network::LOOPBACK.to_vec(),
+            own_links: false,
             privileged_port: false,
             mounts: Mounts::Closed,
             read_max: TRANSFER_MAX,
@@ -81,7 +84,7 @@ impl ExportOptions {
         if !self.directory.is_absolute() {
             return refuse(OptionProblem::Relative(self.directory.clone()));
         }
-        if self.clients.is_empty() {
+        if self.clients.is_empty() && !self.own_links {
             return refuse(OptionProblem::NoClients);
         }
         for (option, bytes) in [("read size", self.read_max), ("write size", self.write_max)] {
@@ -236,8 +239,10 @@ impl Export {
     }
 
     /// Whether it is for a client.
-    pub fn admits(&self, address: IpAddr) -> bool {
-        self.options.clients.iter().any(|network| network.contains(address))
+    pub fn admits(&self, client: Origin) -> bool {
+        let options = &self.options;
+        let named = options.clients.iter().any(|network| network.contains(client.address));
+        named || (options.own_links && client.own_link)
     }
 
     /// The handle of one of its objects.

@@ -1,8 +1,8 @@
 //! All exports of one namespace.
 
 use super::{Export, ExportPath};
+use crate::service::Origin;
 use crate::{Result, Status};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The exports of a namespace. It does not change: another one takes its place, in which what
@@ -68,8 +68,8 @@ impl ExportTable {
     }
 
     /// Whether there is anything for a client here.
-    pub fn admits(&self, address: IpAddr) -> bool {
-        self.exports.iter().any(|export| export.admits(address))
+    pub fn admits(&self, client: Origin) -> bool {
+        self.exports.iter().any(|export| export.admits(client))
     }
 }
 

@@ -158,6 +158,10 @@ impl Encode for Listed<'_> {
             out.bool(true);
             Name::new(text.as_bytes()).unwrap_or_default().encode(out);
         }
+        if options.own_links {
+            out.bool(true);
+            Name::new(EVERYBODY).unwrap_or_default().encode(out);
+        }
         out.bool(false);
     }
 }
@@ -210,6 +214,8 @@ fn error(status: Status) -> Error {
 /// Whose mounts are listed: those of an address.
 pub(crate) type Host = IpAddr;
 
+/// What the list of exports calls those who come by the namespace's own interfaces.
+const EVERYBODY: &[u8] = b"*";
 /// What handles can be used with, the best first.
 const FLAVORS: [u32; 2] = [auth::SYS, auth::NONE];
 /// Most bytes of a list over a stream.

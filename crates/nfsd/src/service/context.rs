@@ -277,13 +277,13 @@ impl Attended {
 
     /// Whether the service has anything for the peer at all. To others it says nothing.
     pub(crate) fn admits_peer(&self) -> bool {
-        self.exports.admits(self.peer.address())
+        self.exports.admits(self.peer.origin())
     }
 
     /// Refuses the peer if the export is not for it.
     pub(crate) fn must_admit(&self, export: &Export) -> Result<()> {
         let by_port = self.peer.is_privileged() || !export.options().privileged_port;
-        if by_port && export.admits(self.peer.address()) { Ok(()) } else { Err(Status::Acces) }
+        if by_port && export.admits(self.peer.origin()) { Ok(()) } else { Err(Status::Acces) }
     }
 
     /// The handle that a client sent, and the export that it is of, if the client may use it.

@@ -58,7 +58,7 @@ mod remembered;
 pub(crate) use context::{Attended, Scope};
 pub use context::{Blocking, Context, Inline, Operation};
 pub use due::Unflushed;
-pub use peer::{Listening, Peer, Transport};
+pub use peer::{Listening, Origin, Peer, Transport};
 pub(crate) use remembered::Remembered;
 
 use crate::export::ExportTable;

@@ -1,6 +1,6 @@
 //! Who is at the other end, and where we are reached.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// How calls come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,12 +11,22 @@ pub enum Transport {
     Udp,
 }
 
+/// Where a client is, as far as it matters for whether it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Its address.
+    pub address: IpAddr,
+    /// It came by an interface that belongs to the namespace alone, and not by the kernel's network.
+    pub own_link: bool,
+}
+
 /// A client, as its transport knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     transport: Transport,
     address: IpAddr,
     privileged: bool,
+    own_link: bool,
     local: SocketAddr,
 }
 
@@ -28,6 +38,7 @@ impl Peer {
             transport,
             address: address.ip().to_canonical(),
             privileged: address.port() < PRIVILEGED,
+            own_link: false,
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         }
     }
@@ -37,6 +48,17 @@ impl Peer {
     #[must_use]
     pub fn with_privilege(self, privileged: bool) -> Self {
         Self { privileged, ..self }
+    }
+
+    /// The same, where it came by an interface that belongs to the namespace alone.
+    #[must_use]
+    pub fn with_own_link(self, own_link: bool) -> Self {
+        Self { own_link, ..self }
+    }
+
+    /// Where it is.
+    pub fn origin(&self) -> Origin {
+        Origin { address: self.address, own_link: self.own_link }
     }
 
     /// How its calls come.
@@ -67,12 +89,20 @@ pub struct Listening {
     pub transport: Transport,
     /// The address, which may be "all addresses".
     pub address: SocketAddr,
+    /// It is one of the namespace's own interfaces, and not of the kernel.
+    pub own_link: bool,
 }
 
 impl Listening {
-    /// Reached there.
+    /// Reached there, by the kernel's network.
     pub fn new(transport: Transport, address: SocketAddr) -> Self {
-        Self { transport, address }
+        Self { transport, address, own_link: false }
+    }
+
+    /// Reached at that port of all addresses of the namespace's own interfaces.
+    pub fn at_own_links(transport: Transport, port: u16) -> Self {
+        let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        Self { transport, address, own_link: true }
     }
 }
 
