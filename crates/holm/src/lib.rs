@@ -10,6 +10,7 @@
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`privileges`]: what the program may do, cut down to what it needs.
 //! - [`rpcbind`]: tells the host's rpcbind where we are.
+//! - [`stack`]: what is served at the addresses of a namespace's own interfaces.
 //! - [`server`]: the tenants of a running server, and every change of them.
 //! - [`config`]: the configuration file.
 //! - [`check`]: `holm check`, is a configuration right?
@@ -35,5 +36,6 @@ pub mod serve;
 pub mod server;
 pub mod spec;
 mod spelling;
+pub mod stack;
 mod startup_code;
 pub mod state;

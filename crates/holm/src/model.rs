@@ -64,7 +64,8 @@ pub struct ExportSpec {
     /// The group that squashed callers become.
     #[serde(default = "nobody")]
     pub anon_gid: u32,
-    /// Which clients it is for: addresses, or networks as `10.0.0.0/8`. By default this machine only.
+    /// Which clients it is for: addresses, networks as `10.0.0.0/8`, or `links` for whoever comes by an
+    /// interface of the namespace's own. By default this machine, and `links`.
     #[serde(default = "loopback")]
     pub clients: Vec<String>,
     /// Only for calls from ports below 1024.
@@ -194,6 +195,8 @@ pub struct NamespaceView {
     pub listeners: Vec<ListenerView>,
     /// Its interfaces, in the order of their names.
     pub links: Vec<LinkView>,
+    /// Addresses that were asked for beside those that were said with their interfaces.
+    pub addr: Vec<AddrSpec>,
     /// Its routes.
     pub routes: Vec<RouteView>,
     /// What its clients may take together.
@@ -503,8 +506,11 @@ const fn nobody() -> u32 {
 
 /// Clients of an export if nothing is said.
 fn loopback() -> Vec<String> {
-    ["127.0.0.0/8", "::1"].map(String::from).into()
+    ["127.0.0.0/8", "::1", OWN_LINKS].map(String::from).into()
 }
+
+/// Among the clients of an export: whoever comes by an interface of the namespace's own.
+pub const OWN_LINKS: &str = "links";
 
 /// Most bytes of a READ or a WRITE if nothing is said.
 const fn transfer_max() -> u32 {

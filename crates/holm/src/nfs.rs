@@ -1,17 +1,20 @@
 //! Joins the NFS programs, the RPC server and the pool: a subsystem of every namespace.
 
 use crate::server::operations::{Desk, Operations};
+use crate::stack::AtOwnLinks;
 use holm_netns::{Held, InitError, Namespace, Subsystem, View};
 use holm_nfsd::cache::Within;
 use holm_nfsd::identity::Privileges;
-use holm_nfsd::service::{Blocking, Context, Operation, Peer, Service, Transport};
+use holm_nfsd::service::{Blocking, Context, Operation, Origin, Peer, Service, Transport};
 use holm_nfsd::store::{DatabaseError, PathDatabase, Syncing};
 use holm_pool::{Bracket, Turn};
 use holm_sunrpc::Programs;
-use holm_sunrpc::server::{self, Counted};
+use holm_sunrpc::server::{self, Counted, ServerLimits};
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a namespace serves, once it has been said.
@@ -21,6 +24,8 @@ pub struct Served {
     paths: OnceLock<Paths>,
     counted: Arc<Counted>,
     glimpse: Arc<Glimpse>,
+    own_links: Mutex<OwnLinks>,
+    announced: AtomicBool,
 }
 
 impl Served {
@@ -46,9 +51,63 @@ impl Served {
         &self.counted
     }
 
+    /// Has the namespace served at its own interfaces from now on, unless it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of `begin`.
+    pub fn serve_own_links(
+        &self,
+        begin: impl FnOnce() -> io::Result<AtOwnLinks>,
+    ) -> io::Result<()> {
+        let mut own = self.own_links();
+        if own.served.is_none() {
+            let served = begin()?;
+            served.set_limits(own.limits);
+            own.served = Some(served);
+        }
+        Ok(())
+    }
+
+    /// The limits of connections at its own interfaces, now or when it is served there.
+    pub fn limit_own_links(&self, limits: ServerLimits) {
+        let mut own = self.own_links();
+        own.limits = limits;
+        if let Some(served) = &own.served {
+            served.set_limits(limits);
+        }
+    }
+
+    fn own_links(&self) -> MutexGuard<'_, OwnLinks> {
+        self.own_links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever listens to events was told of the namespace, and hears what happens in it.
+    pub fn announce(&self) {
+        self.announced.store(true, Ordering::Release);
+    }
+
+    /// Whether whoever listens to events was told of the namespace.
+    pub fn is_announced(&self) -> bool {
+        self.announced.load(Ordering::Acquire)
+    }
+
     /// A look at what is served for those who are not inside.
     pub fn glimpse(&self) -> &Arc<Glimpse> {
         &self.glimpse
+    }
+}
+
+/// What a namespace serves at its own interfaces.
+struct OwnLinks {
+    limits: ServerLimits,
+    served: Option<AtOwnLinks>,
+}
+
+impl Default for OwnLinks {
+    /// Nobody is let in before it was said how many may be.
+    fn default() -> Self {
+        Self { limits: ServerLimits { connections: 0, ..ServerLimits::default() }, served: None }
     }
 }
 
@@ -116,6 +175,8 @@ impl Subsystem for Nfs {
             paths: OnceLock::new(),
             counted: Arc::default(),
             glimpse: Arc::default(),
+            own_links: Mutex::default(),
+            announced: AtomicBool::new(false),
         })
     }
 
@@ -131,18 +192,31 @@ pub struct Programme {
     privileges: &'static Privileges,
     operations: Arc<Operations>,
     datagrams: bool,
+    own_links: bool,
 }
 
 impl Programme {
     /// What is served over streams.
     pub fn streams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
-        Self { programs: holm_nfsd::programs(), privileges, operations, datagrams: false }
+        Self {
+            programs: holm_nfsd::programs(),
+            privileges,
+            operations,
+            datagrams: false,
+            own_links: false,
+        }
     }
 
     /// What is served by datagrams, because clients ask by them.
     pub fn datagrams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
         let programs = holm_nfsd::programs_by_datagram();
-        Self { programs, privileges, operations, datagrams: true }
+        Self { programs, privileges, operations, datagrams: true, own_links: false }
+    }
+
+    /// The same for who comes by an interface that belongs to the namespace alone.
+    #[must_use]
+    pub fn at_own_links(self) -> Self {
+        Self { own_links: true, ..self }
     }
 }
 
@@ -157,7 +231,8 @@ impl server::Service for Programme {
     fn admits(&self, turn: &Turn<'_>, peer: SocketAddr) -> bool {
         let served = turn.contents().get::<Nfs>();
         let service = served.and_then(|served| served.service.get());
-        service.is_some_and(|service| service.exports().admits(peer.ip().to_canonical()))
+        let client = Origin { address: peer.ip().to_canonical(), own_link: self.own_links };
+        service.is_some_and(|service| service.exports().admits(client))
     }
 
     fn with_context<R>(
@@ -182,7 +257,7 @@ impl server::Service for Programme {
         };
         context.blocking().ns.set(served.ns.id().id);
         let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
-        let peer = Peer::new(transport, peer.address, peer.local);
+        let peer = Peer::new(transport, peer.address, peer.local).with_own_link(self.own_links);
         let attended = context.attend_within(within, service, peer, serve);
         let namespace = served.ns.id();
         attended.inspect_err(|error| tracing::error!(%namespace, %error, "flush failed")).ok()

@@ -5,7 +5,7 @@
 //! the one that starts them has. Whatever is asked for later and takes more
 //! ([`Needs::missing`]) takes a restart.
 
-use crate::model::{ExportSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
+use crate::model::{ExportSpec, LinkKind, LinkSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
@@ -55,26 +55,46 @@ impl Needs {
         if listen.addr.port() != 0 && listen.addr.port() < PRIVILEGED_PORTS {
             needs |= CapabilitySet::NET_BIND_SERVICE;
         }
-        match &listen.netns {
-            None => {}
-            Some(NetnsRef::Path(path)) if !path.starts_with("/proc/") => {
-                needs |= CapabilitySet::SYS_ADMIN;
-            }
+        Self(needs).and(Self::of_entering(listen.netns.as_ref()))
+    }
+
+    /// What it takes to make this interface.
+    pub fn of_link(link: &LinkSpec) -> Self {
+        let needs = match link.kind {
+            LinkKind::Tap => CapabilitySet::NET_ADMIN,
+            LinkKind::Packet => CapabilitySet::NET_RAW,
+            _ => CapabilitySet::empty(),
+        };
+        Self(needs).and(Self::of_entering(link.netns.as_ref()))
+    }
+
+    /// What it takes to go into a network namespace of the kernel.
+    fn of_entering(netns: Option<&NetnsRef>) -> Self {
+        Self(match netns {
+            None => CapabilitySet::empty(),
+            Some(NetnsRef::Path(path)) if !path.starts_with("/proc/") => CapabilitySet::SYS_ADMIN,
             // Who looks for a namespace by a process has to be allowed to look at the process.
-            Some(_) => needs |= CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE,
-        }
-        Self(needs)
+            Some(_) => CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE,
+        })
     }
 
     /// What it takes to serve these namespaces.
     pub fn of(namespaces: &[NamespaceSpec]) -> Self {
         let listeners = namespaces.iter().flat_map(|ns| &ns.listen);
-        listeners.map(Self::of_listener).fold(Self::of_exports(), Self::and)
+        let links = namespaces.iter().flat_map(|ns| &ns.link).map(Self::of_link);
+        listeners.map(Self::of_listener).chain(links).fold(Self::of_exports(), Self::and)
     }
 
-    /// What it takes to listen in whatever network namespace of the kernel is asked for later.
+    /// What it takes to listen, or to have interfaces, in whatever network namespace of the kernel is asked
+    /// for later.
     pub fn of_containers() -> Self {
-        Self(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE | CapabilitySet::NET_BIND_SERVICE)
+        Self(
+            CapabilitySet::SYS_ADMIN
+                | CapabilitySet::SYS_PTRACE
+                | CapabilitySet::NET_BIND_SERVICE
+                | CapabilitySet::NET_ADMIN
+                | CapabilitySet::NET_RAW,
+        )
     }
 
     /// Both.
@@ -126,10 +146,11 @@ pub fn reduce(needs: Needs) -> Result<(), ReduceError> {
 
 /// What to say to somebody who starts as root what does not take root.
 pub fn root_without_need(namespaces: &[NamespaceSpec]) -> Option<String> {
-    let listeners = || namespaces.iter().flat_map(|ns| &ns.listen);
+    let listeners = namespaces.iter().flat_map(|ns| &ns.listen);
     let exports = || namespaces.iter().flat_map(|ns| &ns.export);
-    let takes_root =
-        listeners().any(|listen| Needs::of_listener(listen).0 != CapabilitySet::empty());
+    let links = namespaces.iter().flat_map(|ns| &ns.link);
+    let mut needs = listeners.map(Needs::of_listener).chain(links.map(Needs::of_link));
+    let takes_root = needs.any(|needs| needs.0 != CapabilitySet::empty());
     if !rustix::process::geteuid().is_root() || takes_root {
         return None;
     }

@@ -4,9 +4,11 @@
 
 mod links;
 
-pub use links::{hash_layers, hash_layers_view};
+pub use links::{hash_layers, hash_layers_view, network_problems};
 
-use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
+use crate::model::{
+    ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec, NetnsRef, OWN_LINKS, Squash,
+};
 use holm_netns::NsName;
 use holm_nfsd::beneath::Mounts;
 use holm_nfsd::export::{ExportOptions, Network, OptionProblem, OptionsError};
@@ -87,7 +89,6 @@ impl Checked for NamespaceSpec {
         for (index, link) in self.link.iter().enumerate() {
             problems.extend(link.problems().into_iter().map(|it| it.within("link", index)));
         }
-        problems.extend(links::together(self));
         let limits = self.limits.problems().into_iter().map(|it| it.inside("limits"));
         problems.extend(limits);
         problems
@@ -98,7 +99,9 @@ impl Checked for ExportSpec {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (index, client) in self.clients.iter().enumerate() {
-            if let Err(error) = client.parse::<Network>() {
+            if let Err(error) = client.parse::<Network>()
+                && client != OWN_LINKS
+            {
                 problems.push(Problem::at_element("clients", index, error));
             }
         }
@@ -106,7 +109,8 @@ impl Checked for ExportSpec {
             problems.push(Problem::at("path", error));
         }
         // One by one: a check says only the first that it finds.
-        let clients = self.clients.iter().filter(|client| client.parse::<Network>().is_ok());
+        let known = |client: &&String| *client == OWN_LINKS || client.parse::<Network>().is_ok();
+        let clients = self.clients.iter().filter(known);
         let rest = Self { path: "/".into(), clients: clients.cloned().collect(), ..self.clone() };
         let Ok(options) = rest.to_options() else { return problems };
         let mut probes = [(); 5].map(|()| ExportOptions::new(options.path.clone(), "/"));
@@ -147,7 +151,9 @@ impl ExportSpec {
             uid: self.anon_uid,
             gid: self.anon_gid,
         };
-        let clients = self.clients.iter().map(|client| client.parse());
+        options.own_links = self.clients.iter().any(|client| client == OWN_LINKS);
+        let networks = self.clients.iter().filter(|client| *client != OWN_LINKS);
+        let clients = networks.map(|client| client.parse());
         options.clients = clients
             .collect::<Result<_, _>>()
             .map_err(|error: holm_nfsd::export::NetworkError| Problem::at("clients", error))?;
@@ -461,6 +467,7 @@ mod tests {
                 requests_in_flight: Some(0),
                 ..LimitsSpec::default()
             },
+            ..NamespaceSpec::default()
         };
         let named =
             spec.problems().iter().map(|problem| problem.said_of(&spec)).collect::<Vec<_>>();

@@ -26,6 +26,9 @@ pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -
         };
         let exports: Vec<_> = now.exports.iter().map(|export| &export.spec).collect();
         let listens: Vec<_> = now.listeners.iter().map(|listener| &listener.spec).collect();
+        let links: Vec<_> = now.links.iter().filter_map(|link| link.spec.as_ref()).collect();
+        let addrs: Vec<_> = now.addr.iter().collect();
+        let routes: Vec<_> = now.routes.iter().map(|route| &route.spec).collect();
         let name = spec.name.clone();
         let alteration = Alteration {
             name: name.clone(),
@@ -33,6 +36,12 @@ pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -
             add_export: new(&exports, &spec.export),
             del_listen: gone(&listens, &spec.listen).cloned().collect(),
             add_listen: new(&listens, &spec.listen),
+            del_link: gone(&links, &spec.link).map(|link| link.name.clone()).collect(),
+            add_link: new(&links, &spec.link),
+            del_addr: gone(&addrs, &spec.addr).cloned().collect(),
+            add_addr: new(&addrs, &spec.addr),
+            del_route: gone(&routes, &spec.route).cloned().collect(),
+            add_route: new(&routes, &spec.route),
             limits: (now.limits != spec.limits).then(|| spec.limits.clone()),
         };
         if alteration != (Alteration { name, ..Alteration::default() }) {

@@ -8,6 +8,11 @@
 //! listen = [{ addr = "127.0.0.1:2049" }, { addr = "0.0.0.0:2049", netns = "/run/netns/blue" }]
 //! export = [{ path = "/", dir = "/srv/blue", clients = ["127.0.0.0/8"] }]
 //! limits = { connections = 64 }
+//!
+//! [ns.green]
+//! link   = [{ name = "p0", type = "stream", path = "/run/vm7/net0.sock", addr = ["10.0.0.1/24"] }]
+//! route  = [{ to = "default", via = "10.0.0.254" }]
+//! export = [{ path = "/", dir = "/srv/green" }]
 //! ```
 //!
 //! [`Config::load`] finds all that is wrong with a file, not only the first, and says where and what to
@@ -115,6 +120,9 @@ impl Config {
         let exports = self.namespaces.iter().map(|ns| ns.export.len()).sum();
         let listeners = self.namespaces.iter().map(|ns| ns.listen.len()).sum();
         let namespaces = count(self.namespaces.len(), "namespace");
-        format!("{namespaces}, {}, {}", count(exports, "export"), count(listeners, "listener"))
+        let links: usize = self.namespaces.iter().map(|ns| ns.link.len()).sum();
+        let links = if links == 0 { String::new() } else { format!(", {}", count(links, "link")) };
+        let (exports, listeners) = (count(exports, "export"), count(listeners, "listener"));
+        format!("{namespaces}, {exports}, {listeners}{links}")
     }
 }

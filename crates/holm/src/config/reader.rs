@@ -4,10 +4,11 @@ use super::errors::{Mistake, Mistakes};
 use super::lines::Lines;
 use super::{Config, Settings};
 use crate::fields;
-use crate::model::{LimitsSpec, ListenSpec, NamespaceSpec};
-use crate::spec::{Addresses, Checked, Problem, Step, overlapping};
+use crate::model::{LimitsSpec, LinkSpec, ListenSpec, NamespaceSpec};
+use crate::spec::{Addresses, Checked, Problem, Step, network_problems, overlapping};
 use crate::spelling::nearest;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -40,6 +41,9 @@ struct Read<'t> {
     /// Which elements of the lists could be read.
     exports: Vec<usize>,
     listens: Vec<usize>,
+    links: Vec<usize>,
+    addrs: Vec<usize>,
+    routes: Vec<usize>,
     name: Range<usize>,
     table: Spanned<DeValue<'t>>,
 }
@@ -52,7 +56,13 @@ impl Read<'_> {
         }
         let mut place = place.to_vec();
         if let [Step::Field(field), Step::Element(index), ..] = &mut place[..] {
-            let read = if *field == "export" { &self.exports } else { &self.listens };
+            let read = match *field {
+                "export" => &self.exports,
+                "listen" => &self.listens,
+                "link" => &self.links,
+                "addr" => &self.addrs,
+                _ => &self.routes,
+            };
             *index = read.get(*index).copied().unwrap_or(*index);
         }
         span_of(&self.table, &place)
@@ -99,8 +109,16 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'t>>,
     ) -> Read<'t> {
         let spec = NamespaceSpec { name: name.get_ref().to_string(), ..NamespaceSpec::default() };
-        let (exports, listens) = (Vec::new(), Vec::new());
-        let mut read = Read { spec, exports, listens, name: name.span(), table: value.clone() };
+        let mut read = Read {
+            spec,
+            exports: Vec::new(),
+            listens: Vec::new(),
+            links: Vec::new(),
+            addrs: Vec::new(),
+            routes: Vec::new(),
+            name: name.span(),
+            table: value.clone(),
+        };
         let DeValue::Table(table) = value.get_ref() else {
             let name = name.get_ref();
             let why = format!("namespace {name} has to be a table: [ns.{name}]");
@@ -115,14 +133,9 @@ impl Reader<'_> {
                 "export" => (read.exports, read.spec.export) = self.list(value, EXPORT),
                 "listen" => (read.listens, read.spec.listen) = self.list(value, LISTEN),
                 "limits" => read.spec.limits = self.read(value, &[]).unwrap_or_default(),
-                "link" | "addr" | "route" => self.mistakes.add(
-                    key.span(),
-                    format!(
-                        "{} comes with a later release of holm: this one serves only sockets of the \
-                         kernel, with listen",
-                        key.get_ref(),
-                    ),
-                ),
+                "link" => (read.links, read.spec.link) = self.list(value, LINK),
+                "addr" => (read.addrs, read.spec.addr) = self.list(value, ADDR),
+                "route" => (read.routes, read.spec.route) = self.list(value, ROUTE),
                 unknown => self.unknown(key.span(), unknown, known.iter().copied()),
             }
         }
@@ -190,7 +203,7 @@ impl Reader<'_> {
                 match known.iter().copied().find(missing) {
                     Some(key) if wrong.iter().any(|wrong| wrong == key) => {}
                     Some(key) => {
-                        let why = format!("{key} is missing: {}", example(key));
+                        let why = format!("{key} is missing: {}", example(key, known));
                         self.mistakes.add(value.span(), why);
                     }
                     None => self.mistakes.add(value.span(), error.message()),
@@ -198,7 +211,8 @@ impl Reader<'_> {
                 return None;
             };
             let key = key.get_ref().to_string();
-            self.mistakes.add(error.span().unwrap_or_default(), reason(&key, error.message()));
+            self.mistakes
+                .add(error.span().unwrap_or_default(), reason(&key, error.message(), known));
             table.remove(key.as_str());
             wrong.push(key);
         }
@@ -227,11 +241,17 @@ impl Reader<'_> {
     /// Finds what does not go together, and what is not there.
     fn check(&mut self, namespaces: &[Read<'_>], limits: &LimitsSpec) {
         let mut addresses = Addresses::default();
+        let mut places = HashMap::new();
         let mut listeners: Vec<(&str, &ListenSpec, Range<usize>)> = Vec::new();
         for read in namespaces {
             let spec = &read.spec;
             let effective = NamespaceSpec { limits: spec.limits.or(limits), ..spec.clone() };
-            for Problem { place, why, other } in effective.problems() {
+            let here = |link: &&LinkSpec| link.peer_ns.as_deref() == Some(&spec.name);
+            let all = namespaces.iter().flat_map(|read| &read.spec.link);
+            let far: Vec<&str> = all.filter(here).filter_map(|link| link.peer.as_deref()).collect();
+            let problems = effective.problems().into_iter();
+            for Problem { place, why, other } in problems.chain(network_problems(&effective, &far))
+            {
                 let other = other.map(|other| self.where_other(read.span(&other)));
                 let why = format!("{why}{}", other.unwrap_or_default());
                 self.mistakes.add(read.span(&place), why);
@@ -241,6 +261,9 @@ impl Reader<'_> {
                 if let Some(why) = missing(&export.dir) {
                     self.mistakes.add(read.span(&place), why);
                 }
+            }
+            for (index, link) in spec.link.iter().enumerate() {
+                self.check_link(read, index, link, namespaces, &mut places);
             }
             for (index, listen) in spec.listen.iter().enumerate() {
                 let (addr, netns) = (listen.addr, listen.netns.as_ref());
@@ -258,6 +281,36 @@ impl Reader<'_> {
                 listeners.push((&spec.name, listen, span));
                 addresses.add(addr, netns, &spec.name);
             }
+        }
+    }
+
+    /// Finds what links of different namespaces have both, and ends of pairs that would be nowhere.
+    fn check_link<'r>(
+        &mut self,
+        read: &Read<'_>,
+        index: usize,
+        link: &'r LinkSpec,
+        namespaces: &[Read<'_>],
+        places: &mut HashMap<&'r Path, Range<usize>>,
+    ) {
+        let at =
+            |field| read.span(&[Step::Field("link"), Step::Element(index), Step::Field(field)]);
+        if let Some(path) = link.path.as_deref()
+            && let Some(first) = places.insert(path, at("path"))
+        {
+            let other = self.where_other(first);
+            let why = format!("{} is the socket of two links: each needs its own", path.display());
+            self.mistakes.add(at("path"), format!("{why}{other}"));
+        }
+        if let Some(ns) = &link.peer_ns
+            && !namespaces.iter().any(|read| read.spec.name == *ns)
+        {
+            let known = namespaces.iter().map(|read| read.spec.name.as_str());
+            let why = match nearest(ns, known) {
+                Some(near) => format!("there is no namespace {ns}: did you mean {near}?"),
+                None => format!("there is no namespace {ns}: add it, or name one that is there"),
+            };
+            self.mistakes.add(at("peer-ns"), why);
         }
     }
 }
@@ -286,9 +339,9 @@ fn span_of(value: &Spanned<DeValue<'_>>, place: &[Step]) -> Range<usize> {
 }
 
 /// What is wrong with a value, in words that help.
-fn reason(key: &str, message: &str) -> String {
-    if let "addr" | "metrics" | "netns" = key {
-        return format!("{key} is not right: {}", example(key));
+fn reason(key: &str, message: &str, known: &[&str]) -> String {
+    if matches!(key, "addr" | "metrics" | "netns" | "via") {
+        return format!("{key} is not right: {}", example(key, known));
     }
     let plain = message.replace('`', "");
     if let Some((variant, known)) = plain
@@ -302,8 +355,9 @@ fn reason(key: &str, message: &str) -> String {
     }
     let expected = plain.rsplit("expected ").next().unwrap_or_default();
     let hint = match expected {
-        _ if matches!(key, "path" | "dir" | "clients") => example(key),
-        "u32" => "write a number without quotes, as 64",
+        _ if matches!(key, "path" | "dir" | "clients") => example(key, known),
+        "a sequence" => "write a list, in brackets",
+        "u32" | "u16" => "write a number without quotes, as 64",
         "a boolean" => "write true or false, without quotes",
         "a string" | "path string" => "write a text in quotes",
         _ => "see what the guide says of it",
@@ -311,12 +365,22 @@ fn reason(key: &str, message: &str) -> String {
     format!("{key} is not right: {plain}: {hint}")
 }
 
-/// How a key is written.
-fn example(key: &str) -> &'static str {
+/// How a key is written, in a table with such keys.
+fn example(key: &str, known: &[&str]) -> &'static str {
     match key {
+        "path" if known.contains(&"connect") => {
+            "write where the unix socket is, as \"/run/vm7/net0.sock\""
+        }
+        "addr" if known.contains(&"connect") => "write a list, as [\"10.0.0.1/24\"]",
         "addr" | "metrics" => "write an address and a port, as \"127.0.0.1:2049\"",
         "netns" => "write a path, as \"/run/netns/blue\", or the number of a process",
         "path" => "write what clients call the export, as \"/\"",
+        "name" => "write what the link is called, as \"p0\"",
+        "type" => "write lo, pair, tap, packet, stream, dgram or lagg",
+        "cidr" => "write an address and the bits of its network, as \"10.0.0.1/24\"",
+        "dev" => "write whose address it is, as \"p0\"",
+        "to" => "write a network, as \"10.1.0.0/16\", or \"default\"",
+        "via" => "write the address of who forwards, as \"10.0.0.254\"",
         "dir" => "write which directory it is, as \"/srv/blue\"",
         "clients" => "write a list of networks, as [\"10.0.0.0/8\"]",
         _ => "see what the guide says of it",
@@ -361,5 +425,8 @@ fn neighbour(missing: &Path) -> Option<String> {
 
 const EXPORT: &str = "export = [{ path = \"/\", dir = \"/srv/blue\" }]";
 const LISTEN: &str = "listen = [{ addr = \"127.0.0.1:2049\" }]";
+const LINK: &str = "link = [{ name = \"p0\", type = \"tap\", addr = [\"10.0.0.1/24\"] }]";
+const ADDR: &str = "addr = [{ cidr = \"10.0.0.1/24\", dev = \"p0\" }]";
+const ROUTE: &str = "route = [{ to = \"default\", via = \"10.0.0.254\" }]";
 /// So many entries of a directory are looked at to find what was meant.
 const MOST_LISTED: usize = 10_000;

@@ -11,7 +11,10 @@
 
 use super::tenants::LeavingExport;
 use super::{Error, Refused, Server};
-use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
+use crate::model::{
+    AddrSpec, ExportSpec, LimitsSpec, LinkSpec, ListenSpec, NamespaceSpec, RouteSpec,
+};
+use holm_ifnet::Leaving;
 use holm_netns::Namespace;
 use std::fmt;
 
@@ -40,6 +43,18 @@ pub struct Alteration {
     pub del_listen: Vec<ListenSpec>,
     /// Listeners that come.
     pub add_listen: Vec<ListenSpec>,
+    /// Names of interfaces that go. One that comes back with other settings only is not destroyed.
+    pub del_link: Vec<String>,
+    /// Interfaces that come.
+    pub add_link: Vec<LinkSpec>,
+    /// Addresses that go.
+    pub del_addr: Vec<AddrSpec>,
+    /// Addresses that come.
+    pub add_addr: Vec<AddrSpec>,
+    /// Routes that go.
+    pub del_route: Vec<RouteSpec>,
+    /// Routes that come.
+    pub add_route: Vec<RouteSpec>,
     /// Other limits: those of connections for who comes from now on, the others at once.
     pub limits: Option<LimitsSpec>,
 }
@@ -75,6 +90,13 @@ impl fmt::Display for Alteration {
         parts.extend(exports.map(|path| format!(" export {path} {added}")));
         parts.extend(self.del_listen.iter().map(|listen| format!(" listener {listen} {removed}")));
         parts.extend(self.add_listen.iter().map(|listen| format!(" listener {listen} {added}")));
+        let links = self.add_link.iter().map(|link| &link.name);
+        parts.extend(self.del_link.iter().map(|name| format!(" link {name} {removed}")));
+        parts.extend(links.map(|name| format!(" link {name} {added}")));
+        parts.extend(self.del_addr.iter().map(|addr| format!(" address {addr} {removed}")));
+        parts.extend(self.add_addr.iter().map(|addr| format!(" address {addr} {added}")));
+        parts.extend(self.del_route.iter().map(|route| format!(" route {route} {removed}")));
+        parts.extend(self.add_route.iter().map(|route| format!(" route {route} {added}")));
         parts.extend(self.limits.iter().map(|_| " limits changed".to_owned()));
         f.write_str(&parts.join(","))
     }
@@ -85,6 +107,8 @@ impl fmt::Display for Alteration {
 pub(super) struct Changed {
     pub(super) removed: Vec<Namespace>,
     pub(super) leaving: Vec<LeavingExport>,
+    /// Interfaces that are destroyed and still used.
+    pub(super) links: Vec<Leaving>,
 }
 
 impl Server {

@@ -1,17 +1,24 @@
 //! What was prepared takes its place.
 
 use super::change::{Alteration, Changed};
+use super::link_news::kind;
 use super::listeners::{Datagrams, Listener, Retained};
+use super::network::{Network, PHASES, Plan, Site, Step};
 use super::prepare::{Altered, Coming, Prepared, served};
 use super::tenants::{KnownExport, Tenant, Tenants};
+use super::wires::Elsewhere;
 use super::{Error, Server};
-use crate::model::{Happened, LimitsSpec};
+use crate::model::{Happened, LimitsSpec, RouteSpec};
+use crate::stack::AtOwnLinks;
 use crate::state;
+use holm_ifnet::{IfnetSubsystem, Leaving, lo};
 use holm_lifetime::Deadline;
-use holm_netns::Inside;
+use holm_lifetime::levels::Locked;
+use holm_netns::{Inside, Namespace};
 use holm_nfsd::cache::{Caches, Object};
 use holm_nfsd::export::ExportTable;
 use holm_pool::{NsPool, PoolSubsystem};
+use holm_sunrpc::server::ServerLimits;
 use std::num::NonZero;
 
 impl Server {
@@ -30,13 +37,14 @@ impl Server {
         for altered in altered {
             started.alter(altered, &tenants)?;
         }
+        started.change_networks(&tenants)?;
 
         // From here on nothing fails.
-        let (created, altered) = started.succeed();
+        let (created, altered, links) = started.succeed();
         for tenant in created {
             self.add(&mut tenants, tenant);
         }
-        let mut changed = Changed::default();
+        let mut changed = Changed { links, ..Changed::default() };
         for altered in altered {
             self.alter(&mut tenants, altered, &mut changed);
         }
@@ -51,17 +59,37 @@ impl Server {
     fn add(&self, tenants: &mut Tenants, tenant: Tenant) {
         let id = tenant.ns.id();
         let name = id.name.to_string();
-        self.speaker.say(Some(id), Happened::Created);
+        self.announce(&tenant);
         let limits = tenant.limits.or(&self.limits).of_sockets();
         for listener in &tenant.listeners {
             tenants.addresses.add(listener.local, listener.spec.netns.as_ref(), &name);
             listener.set_limits(limits);
         }
+        set_limits_at_own_links(&tenant.ns, limits);
         tenants.live.insert(name, tenant);
     }
 
+    /// Says that a namespace and its interfaces are there, before anything that happens to them.
+    fn announce(&self, tenant: &Tenant) {
+        let id = tenant.ns.id();
+        let inside = tenant.ns.enter();
+        let parts = inside
+            .as_ref()
+            .and_then(|inside| Some((served(inside).ok()?, inside.get::<IfnetSubsystem>()?)));
+        // Nothing happens to them meanwhile.
+        let mut held = Locked::nothing();
+        let _guard = tenant.ns.lock(&mut held);
+        self.speaker.say(Some(id), Happened::Created);
+        let Some((served, interfaces)) = parts else { return };
+        for interface in interfaces.list().iter().filter(|it| it.kind() != lo::KIND) {
+            let (name, kind) = (interface.name().to_string(), kind(interface.kind()));
+            self.speaker.say(Some(id), Happened::LinkAdded { name, kind });
+        }
+        served.announce();
+    }
+
     fn alter(&self, tenants: &mut Tenants, altered: Ready, changed: &mut Changed) {
-        let Ready { change, exports, listeners, retained, inside } = altered;
+        let Ready { change, exports, listeners, retained, network, inside } = altered;
         let Tenants { live, addresses, .. } = tenants;
         let Some(tenant) = live.get_mut(&change.name) else { return };
         let id = tenant.ns.id().clone();
@@ -91,8 +119,7 @@ impl Server {
             tenant.listeners.push(listener);
         }
         if let Some(service) = served(&inside).ok().and_then(|served| served.service()) {
-            let listening = tenant.listeners.iter().flat_map(Listener::listening);
-            service.set_listening(listening.collect());
+            service.set_listening(tenant.listening());
             if let Some((table, known)) = exports {
                 drop(service.set_exports(table));
                 let goes = |it: &mut KnownExport| change.del_export.iter().any(|p| p == it.path());
@@ -110,6 +137,17 @@ impl Server {
                 tenant.exports = known;
             }
         }
+        if let Some(network) = network {
+            let gone = |route: &&RouteSpec| !network.routes.contains(route);
+            for route in tenant.network.routes.iter().filter(gone) {
+                say(Happened::RouteRemoved { route: route.clone() });
+            }
+            let new = |route: &&RouteSpec| !tenant.network.routes.contains(route);
+            for route in network.routes.iter().filter(new) {
+                say(Happened::RouteAdded { route: route.clone() });
+            }
+            tenant.network = network;
+        }
         if let Some(limits) = change.limits {
             limit_work(&inside, &limits.or(&self.limits));
             tenant.limits = limits;
@@ -117,6 +155,7 @@ impl Server {
         }
         let of_sockets = tenant.limits.or(&self.limits).of_sockets();
         tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
+        set_limits_at_own_links(&tenant.ns, of_sockets);
         tenant.version += 1;
     }
 
@@ -127,6 +166,7 @@ impl Server {
             // At once: somebody else may listen there from now on.
             listener.stop();
         }
+        self.owners.forget_links(tenant.ns.id());
         self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
         changed.removed.push(tenant.ns.clone());
         tenants.draining.insert(tenant.ns.id().id, tenant);
@@ -169,6 +209,11 @@ struct Started<'s> {
     kept: Vec<state::Change>,
     created: Vec<Tenant>,
     altered: Vec<Ready>,
+    /// The ways of their networks that are still to be gone.
+    plans: Vec<(Namespace, Plan)>,
+    /// What was done of them.
+    taken: Vec<(Site, Step)>,
+    leaving: Vec<Leaving>,
 }
 
 /// An alteration whose listeners are served.
@@ -177,13 +222,22 @@ struct Ready {
     exports: Option<(ExportTable, Vec<KnownExport>)>,
     listeners: Vec<Listener>,
     retained: Vec<Retained<Datagrams>>,
+    network: Option<Network>,
     // Last: whoever is told that the namespace is gone finds nothing of it here.
     inside: Inside,
 }
 
 impl<'s> Started<'s> {
     fn new(server: &'s Server) -> Self {
-        Self { server, kept: Vec::new(), created: Vec::new(), altered: Vec::new() }
+        Self {
+            server,
+            kept: Vec::new(),
+            created: Vec::new(),
+            altered: Vec::new(),
+            plans: Vec::new(),
+            taken: Vec::new(),
+            leaving: Vec::new(),
+        }
     }
 
     /// Keeps the keys of those that come, and destroys those of who goes.
@@ -207,17 +261,22 @@ impl<'s> Started<'s> {
     }
 
     fn create(&mut self, coming: Coming) -> Result<(), Error> {
-        let Coming { spec, incarnation, service, paths, exports, sockets } = coming;
+        let Coming { spec, incarnation, service, paths, exports, sockets, network } = coming;
         let ns = self.server.registry.create(spec.name.as_str()).map_err(Error::failed)?;
         let inside = ns.enter();
         let inside = inside.ok_or_else(|| Error::no_namespace(&spec.name))?;
         let served = served(&inside)?;
         served.begin(service.clone(), paths);
+        let (network, plan) = network;
+        self.plans.push((ns.clone(), plan));
+        let interfaces = Site::of(&ns, &inside)?.interfaces;
         self.created.push(Tenant {
             ns,
             incarnation,
             exports,
             listeners: Vec::new(),
+            network,
+            interfaces,
             limits: spec.limits,
             leaving: Vec::new(),
             glimpse: served.glimpse().clone(),
@@ -226,7 +285,7 @@ impl<'s> Started<'s> {
         let Some(tenant) = self.created.last_mut() else { return Ok(()) };
         limit_work(&inside, &tenant.limits.or(&self.server.limits));
         let addresses = sockets.iter().flat_map(|sockets| sockets.listening());
-        service.set_listening(addresses.collect());
+        service.set_listening(addresses.chain(AtOwnLinks::listening()).collect());
         for sockets in sockets {
             let programmes = &self.server.programmes;
             let owners = (tenant.ns.id(), &self.server.owners);
@@ -237,11 +296,13 @@ impl<'s> Started<'s> {
     }
 
     fn alter(&mut self, altered: Altered, tenants: &Tenants) -> Result<(), Error> {
-        let Altered { change, exports, sockets, retained, inside, .. } = altered;
+        let Altered { change, exports, sockets, retained, network, inside, .. } = altered;
         let tenant = tenants.live(&change.name)?;
         let owners = (tenant.ns.id(), &self.server.owners);
         let (listeners, ready) = (Vec::new(), Vec::new());
-        self.altered.push(Ready { change, exports, listeners, retained: ready, inside });
+        let (network, plan) = network.unzip();
+        self.plans.extend(plan.map(|plan| (tenant.ns.clone(), plan)));
+        self.altered.push(Ready { change, exports, listeners, retained: ready, network, inside });
         let Some(ready) = self.altered.last_mut() else { return Ok(()) };
         let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
         let programmes = &self.server.programmes;
@@ -255,14 +316,73 @@ impl<'s> Started<'s> {
         Ok(())
     }
 
-    fn succeed(mut self) -> (Vec<Tenant>, Vec<Ready>) {
-        self.kept.clear();
-        (std::mem::take(&mut self.created), std::mem::take(&mut self.altered))
+    /// Takes all steps of all networks.
+    fn change_networks(&mut self, tenants: &Tenants) -> Result<(), Error> {
+        let plans = std::mem::take(&mut self.plans);
+        let mut sites = Vec::new();
+        for (ns, plan) in plans {
+            let inside = ns.enter();
+            let inside = inside.ok_or_else(|| Error::no_namespace(ns.id().name.as_str()))?;
+            sites.push((Site::of(&ns, &inside)?, plan.phases.map(Vec::into_iter), inside));
+        }
+        let created: Vec<_> = self.created.iter().map(|tenant| tenant.ns.clone()).collect();
+        let find = |name: &str| find(name, &created, tenants);
+        let Server { owners, programmes, .. } = self.server;
+        let elsewhere = Elsewhere { owners, programmes, find: &find };
+        for phase in 0..PHASES {
+            for (site, phases, _) in &mut sites {
+                for step in phases.iter_mut().nth(phase).into_iter().flatten() {
+                    site.take(&step, &elsewhere, &mut self.leaving)?;
+                    self.taken.push((site.clone(), step));
+                }
+            }
+        }
+        Ok(())
     }
+
+    fn succeed(mut self) -> (Vec<Tenant>, Vec<Ready>, Vec<Leaving>) {
+        self.kept.clear();
+        self.taken.clear();
+        let leaving = std::mem::take(&mut self.leaving);
+        (std::mem::take(&mut self.created), std::mem::take(&mut self.altered), leaving)
+    }
+
+    /// Goes back all steps that were taken.
+    fn undo_networks(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken.is_empty() {
+            return;
+        }
+        // What other namespaces have a part in was made by steps that find them.
+        let nowhere = |name: &str| {
+            let ns = taken.iter().find(|(site, _)| site.ns.id().name.as_str() == name);
+            ns.map(|(site, _)| site.clone()).ok_or_else(|| Error::no_namespace(name))
+        };
+        let Server { owners, programmes, .. } = self.server;
+        let elsewhere = Elsewhere { owners, programmes, find: &nowhere };
+        for (site, step) in taken.iter().rev() {
+            let Some(_inside) = site.ns.enter() else { continue };
+            if let Err(error) = site.take_back(step, &elsewhere) {
+                tracing::error!("a change that failed could not be undone: {error}");
+            }
+        }
+    }
+}
+
+/// Where steps are taken in a namespace that is there, or is coming.
+fn find(name: &str, created: &[Namespace], tenants: &Tenants) -> Result<Site, Error> {
+    let coming = created.iter().find(|ns| ns.id().name.as_str() == name);
+    let ns = match coming {
+        Some(ns) => ns,
+        None => &tenants.live(name)?.ns,
+    };
+    let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
+    Site::of(ns, &inside)
 }
 
 impl Drop for Started<'_> {
     fn drop(&mut self) {
+        self.undo_networks();
         let created = self.created.iter().flat_map(|tenant| &tenant.listeners);
         for listener in created.chain(self.altered.iter().flat_map(|ready| &ready.listeners)) {
             listener.close();
@@ -289,6 +409,13 @@ fn limit_work(inside: &Inside, limits: &LimitsSpec) {
     }
     if let Some(cache) = inside.get::<Caches<Object>>() {
         cache.set_limit(limits.open_files.map(|files| files as usize));
+    }
+}
+
+fn set_limits_at_own_links(ns: &Namespace, limits: ServerLimits) {
+    let Some(inside) = ns.enter() else { return };
+    if let Ok(served) = served(&inside) {
+        served.limit_own_links(limits);
     }
 }
 

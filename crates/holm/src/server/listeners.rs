@@ -98,6 +98,9 @@ pub(super) struct Retained<D> {
 pub(super) struct Programmes {
     pub(super) streams: Arc<Programme>,
     pub(super) datagrams: Arc<Programme>,
+    /// The same at the namespace's own interfaces.
+    pub(super) own_streams: Arc<Programme>,
+    pub(super) own_datagrams: Arc<Programme>,
 }
 
 impl Listener {

@@ -33,12 +33,16 @@ mod change;
 mod commit;
 mod error;
 mod events;
+mod link_news;
+mod links;
 mod listeners;
+mod network;
 pub mod operations;
 mod owners;
 mod prepare;
 mod tenants;
 mod view;
+mod wires;
 
 pub use change::{Alteration, Change};
 pub use error::{Error, Refused};
@@ -53,11 +57,14 @@ use crate::nfs::{Nfs, Programme};
 use crate::spec::Checked;
 use crate::state::StateDir;
 use events::Speaker;
+use holm_ifnet::IfnetSubsystem;
+use holm_ifnet::stack::StackSubsystem;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
 use holm_nfsd::cache::{Caches, Object};
 use holm_nfsd::identity::Privileges;
 use holm_pool::{Pool, Report};
+use link_news::{LinkNews, Reasons};
 use listeners::Programmes;
 use operations::Operations;
 use owners::Owners;
@@ -94,6 +101,7 @@ pub struct Server {
     programmes: Programmes,
     privileges: &'static Privileges,
     speaker: Arc<Speaker>,
+    reasons: Arc<Reasons>,
     owners: Owners,
     // After what stands in it; the pool after the namespaces that it serves.
     registry: Registry,
@@ -135,13 +143,22 @@ impl Server {
         let told = speaker.clone();
         registry.set_witness(move |event| told.pass_on(event));
         registry.register(pool.subsystem()).map_err(Error::failed)?;
+        let chain = IfnetSubsystem::register(&registry).map_err(Error::failed)?;
+        StackSubsystem::register(&registry, &chain).map_err(Error::failed)?;
         let (caches, keeper) = caches::start().map_err(Error::failed)?;
         registry.register(caches).map_err(Error::failed)?;
         registry.register(Nfs).map_err(Error::failed)?;
+        let reasons = Arc::<Reasons>::default();
+        let news = LinkNews { speaker: speaker.clone(), reasons: reasons.clone() };
+        chain.register(&registry, Arc::new(news)).map_err(Error::failed)?;
         let operations = Arc::new(Operations::default());
+        let streams = || Programme::streams(privileges, operations.clone());
+        let datagrams = || Programme::datagrams(privileges, operations.clone());
         let programmes = Programmes {
-            streams: Arc::new(Programme::streams(privileges, operations.clone())),
-            datagrams: Arc::new(Programme::datagrams(privileges, operations.clone())),
+            streams: Arc::new(streams()),
+            datagrams: Arc::new(datagrams()),
+            own_streams: Arc::new(streams().at_own_links()),
+            own_datagrams: Arc::new(datagrams().at_own_links()),
         };
         Ok(Arc::new_cyclic(|this| Self {
             owners: Owners::new(this.clone()),
@@ -152,6 +169,7 @@ impl Server {
             programmes,
             privileges,
             speaker,
+            reasons,
             registry,
             pool,
             _keeper: keeper,

@@ -2,12 +2,13 @@
 
 use super::change::{Alteration, Change};
 use super::listeners::{Listener, Missing, Open, Retained, Sockets};
+use super::network::{Network, Plan};
 use super::operations::Desk;
 use super::tenants::{KnownExport, Tenant};
 use super::{Error, Refused, Server};
 use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
-use crate::spec::Checked;
+use crate::spec::{Checked, network_problems};
 use crate::state::Incarnation;
 use holm_netns::{Contents, Inside};
 use holm_nfsd::export::{Export, ExportTable};
@@ -36,6 +37,7 @@ pub(super) struct Coming {
     pub(super) paths: Paths,
     pub(super) exports: Vec<KnownExport>,
     pub(super) sockets: Vec<Sockets>,
+    pub(super) network: (Network, Plan),
 }
 
 /// What a namespace is to be beside what it is.
@@ -46,6 +48,8 @@ pub(super) struct Altered {
     pub(super) exports: Option<(ExportTable, Vec<KnownExport>)>,
     pub(super) sockets: Vec<Sockets>,
     pub(super) retained: Vec<Retained<UdpSocket>>,
+    /// Its own network then, and the way there.
+    pub(super) network: Option<(Network, Plan)>,
     // After what it is the way to.
     pub(super) inside: Inside,
 }
@@ -84,7 +88,9 @@ impl Server {
         places: &mut Places<'_>,
     ) -> Result<Coming, Error> {
         let name = &spec.name;
-        check(&spec)?;
+        check(&spec, &self.far_ends(name, places.changes))?;
+        let network = Network::of(&spec);
+        let plan = Network::default().plan(&network)?;
         if let Some(tenant) = self.tenants().live.get(name) {
             return Err(Error::Exists(format!("namespace {} exists already", tenant.ns.id())));
         }
@@ -107,7 +113,21 @@ impl Server {
             .map_err(|_| Error::Failed("the kernel gives no random numbers".into()))
             .map_err(given_up)?;
         service.set_exports(table(name, opened).map_err(given_up)?);
-        Ok(Coming { exports, sockets, service, paths, incarnation, spec })
+        let network = (network, plan);
+        Ok(Coming { exports, sockets, service, paths, incarnation, spec, network })
+    }
+
+    /// The names of ends that other namespaces have in this one, or will have.
+    fn far_ends(&self, name: &str, changes: &[Change]) -> Vec<String> {
+        let tenants = self.tenants();
+        let there = tenants.live.values().flat_map(|tenant| &tenant.network.links);
+        let coming = changes.iter().flat_map(|change| match change {
+            Change::Add(spec) => &spec.link[..],
+            Change::Alter(change) => &change.add_link[..],
+            Change::Remove(_) => &[],
+        });
+        let here = there.chain(coming).filter(|link| link.peer_ns.as_deref() == Some(name));
+        here.filter_map(|link| link.peer.clone()).collect()
     }
 
     fn prepare_altered(
@@ -137,14 +157,18 @@ impl Server {
         let stays = |known: &&KnownExport| !change.del_export.iter().any(|it| it == known.path());
         let mut exports: Vec<KnownExport> = tenant.exports.iter().filter(stays).cloned().collect();
         let limits = change.limits.clone().unwrap_or_else(|| tenant.limits.clone());
+        let before = tenant.network.clone();
+        let after = before.altered(&change)?;
         drop(tenants);
         // All that it would be, so that what does not go together is refused.
         let whole = NamespaceSpec {
             name: name.clone(),
             export: exports.iter().map(|known| known.view.spec.clone()).collect(),
             listen: change.add_listen.clone(),
+            link: after.links.clone(),
+            addr: after.addrs.clone(),
+            route: after.routes.clone(),
             limits,
-            ..NamespaceSpec::default()
         };
         for added in &change.add_export {
             if exports.iter().any(|known| known.path() == added.path) {
@@ -158,7 +182,9 @@ impl Server {
             export: whole.export.into_iter().chain(change.add_export.iter().cloned()).collect(),
             ..whole
         };
-        check(&whole)?;
+        check(&whole, &self.far_ends(name, places.changes))?;
+        let network =
+            if before == after { None } else { Some((after.clone(), before.plan(&after)?)) };
 
         let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
         let served = served(&inside)?;
@@ -184,7 +210,7 @@ impl Server {
                 None => sockets.push(self.bind(name, listen, places)?),
             }
         }
-        Ok(Altered { change, id, version, exports, sockets, retained, inside })
+        Ok(Altered { change, id, version, exports, sockets, retained, network, inside })
     }
 
     /// The listener of an altered namespace that goes and comes back with other options: it stays, with
@@ -275,9 +301,12 @@ impl Places<'_> {
     }
 }
 
-/// Refuses a spec that cannot be, with all that is wrong with it.
-fn check(spec: &NamespaceSpec) -> Result<(), Error> {
-    let problems = spec.problems();
+/// Refuses a spec that cannot be, with all that is wrong with it. `far` are ends of pairs that are said of
+/// elsewhere.
+fn check(spec: &NamespaceSpec, far: &[String]) -> Result<(), Error> {
+    let mut problems = spec.problems();
+    let far: Vec<&str> = far.iter().map(String::as_str).collect();
+    problems.extend(network_problems(spec, &far));
     let problems: Vec<String> = problems.iter().map(|problem| problem.said_of(spec)).collect();
     if problems.is_empty() {
         return Ok(());

@@ -2,12 +2,16 @@
 
 use super::Error;
 use super::listeners::Listener;
+use super::network::Network;
 use crate::model::{ExportSpec, ExportView, HandleKind, LimitsSpec};
 use crate::nfs::Glimpse;
 use crate::spec::Addresses;
+use crate::stack::AtOwnLinks;
 use crate::state::Incarnation;
+use holm_ifnet::NsInterfaces;
 use holm_netns::{Namespace, NsState};
 use holm_nfsd::export::{Closed, Export};
+use holm_nfsd::service::Listening;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,6 +30,9 @@ pub(super) struct Tenant {
     /// In the order in which they came.
     pub(super) exports: Vec<KnownExport>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) network: Network,
+    /// To see what is left of its interfaces when it goes.
+    pub(super) interfaces: NsInterfaces,
     pub(super) limits: LimitsSpec,
     /// Exports that are served no longer and not closed yet.
     pub(super) leaving: Vec<LeavingExport>,
@@ -118,6 +125,12 @@ impl Tenants {
 }
 
 impl Tenant {
+    /// What clients are told who ask the port mapper.
+    pub(super) fn listening(&self) -> Vec<Listening> {
+        let of_listeners = self.listeners.iter().flat_map(Listener::listening);
+        of_listeners.chain(AtOwnLinks::listening()).collect()
+    }
+
     pub(super) fn export(&self, path: &str) -> Option<&KnownExport> {
         self.exports.iter().find(|export| export.path() == path)
     }

@@ -1,6 +1,7 @@
 //! What is shown of namespaces.
 
 use super::events::milliseconds;
+use super::links;
 use super::operations::{Note, On, Operations};
 use super::tenants::Tenant;
 use crate::model::{
@@ -29,8 +30,9 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
         held,
         exports: exports(tenant),
         listeners: listeners(tenant),
-        links: Vec::new(),
-        routes: Vec::new(),
+        links: links::views(tenant),
+        addr: tenant.network.addrs.clone(),
+        routes: links::routes(tenant),
         limits: tenant.limits.clone(),
         counters,
     }
@@ -59,6 +61,7 @@ pub(super) fn held(tenant: &Tenant, operations: &Operations, export: Option<u32>
         return HeldView { count: holders.len(), holders, exiting: None };
     }
     holders.extend(all.holders.iter().map(holder));
+    holders.extend(links::holders(tenant));
     holders.sort_by_key(|holder| holder.since);
     let exiting = match tenant.ns.state() {
         holm_netns::NsState::Draining => {
@@ -141,7 +144,7 @@ fn object(tenant: &Tenant, export: u32, handle: &FileHandle) -> String {
     }
 }
 
-fn holder(holder: &Holder) -> HolderView {
+pub(super) fn holder(holder: &Holder) -> HolderView {
     HolderView {
         operation: None,
         export: None,

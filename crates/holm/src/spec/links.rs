@@ -11,7 +11,7 @@ use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::stack::{Network, Route};
 use holm_ifnet::{Cidr, IfName, MacAddress};
 use std::collections::HashMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -247,8 +247,9 @@ impl Checked for RouteSpec {
     }
 }
 
-/// What does not go together in the network of a namespace.
-pub(super) fn together(spec: &NamespaceSpec) -> Vec<Problem> {
+/// What does not go together in the network of a namespace. `far` are names of interfaces that it has
+/// beside: ends of pairs that are said of elsewhere.
+pub fn network_problems(spec: &NamespaceSpec, far: &[&str]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut names: HashMap<&str, (usize, LinkKind)> = HashMap::new();
     for (index, link) in spec.link.iter().enumerate() {
@@ -263,6 +264,9 @@ pub(super) fn together(spec: &NamespaceSpec) -> Vec<Problem> {
                 problems.push(problem.beside("link", first));
             }
         }
+    }
+    for name in far {
+        names.entry(name).or_insert((usize::MAX, LinkKind::Pair));
     }
     problems.extend(ports(spec, &names));
     problems.extend(addresses(spec, &names));
@@ -471,8 +475,22 @@ impl LinkKind {
     }
 }
 
+/// As in `10.0.0.1/24 dev p0`.
+impl Display for AddrSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} dev {}", self.cidr, self.dev)
+    }
+}
+
+/// As in `default via 10.0.0.254`.
+impl Display for RouteSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} via {}", self.to, self.via)
+    }
+}
+
 impl Display for LinkKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }

@@ -80,6 +80,7 @@ fn everything_that_can_be_said_is_read() {
             requests_in_flight: Some(8),
             open_files: Some(10),
         },
+        ..NamespaceSpec::default()
     };
     let green = NamespaceSpec { name: "green".into(), ..NamespaceSpec::default() };
     assert_eq!(config.namespaces, [blue, green]);
@@ -155,8 +156,7 @@ listen = ["127.0.0.1:1"]
          did you mean green?",
         "17:20: it overlaps 127.0.0.1:20490 of namespace blue: listen at another address or port, or \
          leave one of them out (the other is in line 6)",
-        "18:1: link comes with a later release of holm: this one serves only sockets of the kernel, \
-         with listen",
+        "18:31: a stream needs path: write where the unix socket is, as \"/run/vm7/net0.sock\"",
         "21:10: found table, expected a list: export = [{ path = \"/\", dir = \"/srv/blue\" }]",
         "22:11: found string, expected a table: listen = [{ addr = \"127.0.0.1:2049\" }]",
     ];

@@ -15,6 +15,7 @@ use holm_sunrpc::auth::Groups;
 use holm_sunrpc::client::{CallError, Client, Procedure};
 use holm_xdr::{Decode, Encode, Opaque};
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -81,8 +82,19 @@ pub fn address(view: &NamespaceView) -> SocketAddr {
     view.listeners[0].local
 }
 
+/// Who calls.
+pub fn user() -> AuthSys<'static> {
+    AuthSys {
+        stamp: 0,
+        machine_name: Opaque::new(b"test").unwrap(),
+        uid: 1000,
+        gid: 1000,
+        gids: Groups::default(),
+    }
+}
+
 /// A client of a namespace.
-pub struct Nfs(pub Client<TcpStream>);
+pub struct Nfs<S = TcpStream>(pub Client<S>);
 
 pub type Handle = Vec<u8>;
 
@@ -93,18 +105,11 @@ impl Nfs {
 
     pub fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let user = AuthSys {
-            stamp: 0,
-            machine_name: Opaque::new(b"test").unwrap(),
-            uid: 1000,
-            gid: 1000,
-            gids: Groups::default(),
-        };
         // Long enough for a loaded machine, and not for ever where something is wrong.
         let client = Client::connect(address, Some(Duration::from_secs(120)))?;
         // Clients of one machine are told apart by their transactions.
         let xid = NEXT.fetch_add(1, Ordering::Relaxed) << 16;
-        Ok(Self(client.with_user(&user).with_xid(xid)))
+        Ok(Self(client.with_user(&user()).with_xid(xid)))
     }
 
     /// Waits until the server has ended the connection; whether it has.
@@ -114,7 +119,9 @@ impl Nfs {
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }
+}
 
+impl<S: Read + Write> Nfs<S> {
     pub fn nfs<'c, R: Decode<'c>>(
         &'c mut self,
         procedure: nfs3::Procedure,

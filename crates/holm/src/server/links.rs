@@ -1,0 +1,391 @@
+//! The interfaces, addresses and routes of namespaces, as they are and as somebody asks for them.
+
+use super::link_news::kind;
+use super::tenants::Tenant;
+use super::{Alteration, Change, Error, Server, first, view};
+use crate::model::{
+    AddrSpec, DirectionCounters, HolderView, LacpEndView, LacpPortView, LaggPortView, LaggView,
+    LinkCounters, LinkPatch, LinkSpec, LinkView, MediaView, RouteSpec, RouteView,
+};
+use crate::spec::hash_layers_view;
+use holm_ifnet::aggregation::{LacpEnd, LacpPort, LaggRequest, LaggStatus};
+use holm_ifnet::counters::DirectionValues;
+use holm_ifnet::stack::Network;
+use holm_ifnet::{
+    Cloner, DropReason, Flags, IfnetSubsystem, Interface, Leaving, NsInterfaces, Reply, Request,
+};
+use holm_lifetime::Deadline;
+
+impl Server {
+    /// The interfaces of a namespace, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn links(&self, ns: &str) -> Result<Vec<LinkView>, Error> {
+        Ok(views(self.tenants().resolve(ns)?))
+    }
+
+    /// Gives a namespace one interface more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn add_link(&self, ns: &str, spec: LinkSpec) -> Result<LinkView, Error> {
+        let name = spec.name.clone();
+        self.alter_one(Alteration {
+            name: ns.into(),
+            add_link: vec![spec],
+            ..Alteration::default()
+        })?;
+        self.link(ns, &name)
+    }
+
+    /// Gives a namespace one interface less, with its addresses, and waits until nobody uses it. That of
+    /// a lagg leaves it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StillHeld`] when `wait` passes; it goes as soon as it can.
+    pub fn del_link(&self, ns: &str, name: &str, wait: Deadline) -> Result<(), Error> {
+        let del_link = vec![name.to_owned()];
+        let del = Alteration { name: ns.into(), del_link, ..Alteration::default() };
+        let changed = self.change(vec![Change::Alter(del)]).map_err(first)?;
+        for leaving in changed.links {
+            leaving.wait(wait).map_err(|leaving| still_held(ns, &leaving))?;
+        }
+        Ok(())
+    }
+
+    /// Changes an interface.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn set_link(&self, ns: &str, name: &str, patch: LinkPatch) -> Result<LinkView, Error> {
+        let network = self.network(ns)?;
+        let mut set = Alteration { name: ns.into(), ..Alteration::default() };
+        let mut now: Vec<LinkSpec> = network.links.clone();
+        let none = || Error::NotFound(format!("namespace {ns} has no link {name} of its own"));
+        let place = now.iter().position(|link| link.name == name).ok_or_else(none)?;
+        let renamed = patch.name.clone().filter(|to| to != name);
+        if let Some(link) = now.get_mut(place) {
+            apply(&patch, link);
+        }
+        if patch.nomaster || patch.master.is_some() {
+            for lagg in &mut now {
+                lagg.ports.retain(|port| port != name);
+            }
+        }
+        if let Some(master) = &patch.master {
+            let none = || Error::NotFound(format!("namespace {ns} has no link {master}"));
+            let lagg = now.iter_mut().find(|link| link.name == *master).ok_or_else(none)?;
+            lagg.ports.push(name.to_owned());
+        }
+        if let Some(to) = &renamed {
+            return self.rename_link(ns, name, to, &patch);
+        }
+        for (old, new) in network.links.iter().zip(now) {
+            if *old != new {
+                set.del_link.push(old.name.clone());
+                set.add_link.push(new);
+            }
+        }
+        if !set.add_link.is_empty() {
+            self.alter_one(set)?;
+        }
+        self.link(ns, name)
+    }
+
+    /// Gives an interface another name, and nothing else.
+    fn rename_link(
+        &self,
+        ns: &str,
+        name: &str,
+        to: &str,
+        patch: &LinkPatch,
+    ) -> Result<LinkView, Error> {
+        if *patch != (LinkPatch { name: patch.name.clone(), ..LinkPatch::default() }) {
+            let why = "give it another name first, and then change the rest";
+            return Err(Error::Invalid(format!("link {name} of namespace {ns}: {why}")));
+        }
+        let (from_name, to_name) = (super::network::if_name(name)?, super::network::if_name(to)?);
+        let mut tenants = self.tenants();
+        let id = tenants.live(ns)?.ns.id().name.to_string();
+        let Some(tenant) = tenants.live.get_mut(&id) else { return Err(Error::no_namespace(ns)) };
+        if name == "lo" || tenant.network.link(name).is_none() {
+            return Err(Error::Invalid(format!("link {name} of namespace {ns} keeps its name")));
+        }
+        let inside = tenant.ns.enter().ok_or_else(|| Error::no_namespace(ns))?;
+        let asked = tenant.interfaces.request(from_name, &Request::Rename(to_name));
+        drop(inside);
+        asked.map_err(|error| Error::Failed(format!("namespace {ns}: {error}")))?;
+        tenant.network.rename(name, to);
+        tenant.version += 1;
+        self.owners.rename_link(tenant.ns.id(), from_name, to_name);
+        drop(tenants);
+        self.link(ns, to)
+    }
+
+    /// The addresses of a namespace's interfaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn addresses(&self, ns: &str) -> Result<Vec<AddrSpec>, Error> {
+        let of = |link: LinkView| {
+            let dev = link.name;
+            link.addresses.into_iter().map(move |cidr| AddrSpec { cidr, dev: dev.clone() })
+        };
+        Ok(self.links(ns)?.into_iter().flat_map(of).collect())
+    }
+
+    /// Gives an interface one address more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn add_address(&self, ns: &str, addr: AddrSpec) -> Result<AddrSpec, Error> {
+        let add_addr = vec![addr.clone()];
+        self.alter_one(Alteration { name: ns.into(), add_addr, ..Alteration::default() })?;
+        Ok(addr)
+    }
+
+    /// Gives an interface one address less. Connections that end there are reset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn del_address(&self, ns: &str, addr: AddrSpec) -> Result<(), Error> {
+        self.alter_one(Alteration {
+            name: ns.into(),
+            del_addr: vec![addr],
+            ..Alteration::default()
+        })
+    }
+
+    /// The routes of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn routes(&self, ns: &str) -> Result<Vec<RouteView>, Error> {
+        Ok(routes(self.tenants().resolve(ns)?))
+    }
+
+    /// Gives a namespace one route more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn add_route(&self, ns: &str, route: RouteSpec) -> Result<RouteView, Error> {
+        let add_route = vec![route.clone()];
+        self.alter_one(Alteration { name: ns.into(), add_route, ..Alteration::default() })?;
+        let found = self.routes(ns)?.into_iter().find(|it| it.spec == route);
+        found.ok_or_else(|| Error::NotFound(format!("the route {route} was removed meanwhile")))
+    }
+
+    /// Gives a namespace one route less.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; then nothing has changed.
+    pub fn del_route(&self, ns: &str, route: RouteSpec) -> Result<(), Error> {
+        self.alter_one(Alteration {
+            name: ns.into(),
+            del_route: vec![route],
+            ..Alteration::default()
+        })
+    }
+
+    fn alter_one(&self, alteration: Alteration) -> Result<(), Error> {
+        self.change(vec![Change::Alter(alteration)]).map_err(first).map(drop)
+    }
+
+    fn link(&self, ns: &str, name: &str) -> Result<LinkView, Error> {
+        let found = self.links(ns)?.into_iter().find(|link| link.name == name);
+        found
+            .ok_or_else(|| Error::NotFound(format!("link {name} of namespace {ns} has gone again")))
+    }
+
+    fn network(&self, ns: &str) -> Result<super::network::Network, Error> {
+        Ok(self.tenants().live(ns)?.network.clone())
+    }
+}
+
+/// What is said in a patch becomes part of a spec.
+fn apply(patch: &LinkPatch, link: &mut LinkSpec) {
+    link.up = patch.up.unwrap_or(link.up);
+    link.mtu = patch.mtu.or(link.mtu);
+    link.mac = patch.mac.clone().or_else(|| link.mac.take());
+    link.proto = patch.proto.or(link.proto);
+    link.hash = patch.hash.clone().or_else(|| link.hash.take());
+    if let Some(lacp) = &patch.lacp {
+        let before = link.lacp.take().unwrap_or_default();
+        link.lacp = Some(crate::model::LacpSpec {
+            active: lacp.active.or(before.active),
+            fast: lacp.fast.or(before.fast),
+            system_priority: lacp.system_priority.or(before.system_priority),
+            strict: lacp.strict.or(before.strict),
+        });
+    }
+}
+
+fn still_held(ns: &str, leaving: &Leaving) -> Error {
+    let all = leaving.held();
+    let holders = all.holders.iter().map(view::holder).collect();
+    let held = crate::model::HeldView { count: all.count, holders, exiting: None };
+    Error::StillHeld { message: format!("namespace {ns}: {leaving}"), held }
+}
+
+/// The interfaces, as they are; none of one that drains.
+pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
+    let Some(inside) = tenant.ns.enter() else { return Vec::new() };
+    let Some(interfaces) = inside.get::<IfnetSubsystem>() else { return Vec::new() };
+    let all = interfaces.list();
+    let laggs: Vec<_> =
+        all.iter().filter_map(|it| Some((it.name(), status(interfaces, it)?))).collect();
+    let view = |interface: &Interface| {
+        let name = interface.name();
+        let has = |status: &LaggStatus| status.ports.iter().any(|port| port.name == name);
+        let master = laggs.iter().find(|(_, status)| has(status)).map(|(lagg, _)| lagg.to_string());
+        let lagg =
+            laggs.iter().find(|(lagg, _)| *lagg == name).map(|(_, status)| lagg_view(status));
+        let media = interface.media();
+        let counters = interface.counters().values();
+        LinkView {
+            name: name.to_string(),
+            kind: kind(interface.kind()),
+            index: interface.index(),
+            flags: flags(interface.flags()),
+            mtu: u32::try_from(interface.mtu()).unwrap_or(u32::MAX),
+            mac: interface.mac().to_string(),
+            media: MediaView { speed: media.speed, full_duplex: media.full_duplex },
+            addresses: interface.addresses().iter().map(ToString::to_string).collect(),
+            master,
+            counters: LinkCounters {
+                received: direction(&counters.received),
+                sent: direction(&counters.sent),
+            },
+            lagg,
+            spec: tenant.network.link(name.as_str()).cloned(),
+        }
+    };
+    all.iter().map(|interface| view(interface)).collect()
+}
+
+/// The routes, and by which interfaces they lead.
+pub(super) fn routes(tenant: &Tenant) -> Vec<RouteView> {
+    let inside = tenant.ns.enter();
+    let interfaces = inside.as_ref().and_then(|inside| inside.get::<IfnetSubsystem>());
+    let all = interfaces.map(NsInterfaces::list).unwrap_or_default();
+    let dev = |route: &RouteSpec| {
+        let leads = |interface: &&holm_lifetime::Ref<Interface>| {
+            let mut networks = interface.addresses().into_iter().map(Network::from);
+            networks.any(|network| network.contains(route.via))
+        };
+        all.iter().find(leads).map(|interface| interface.name().to_string())
+    };
+    let view = |route: &RouteSpec| RouteView { spec: route.clone(), dev: dev(route) };
+    tenant.network.routes.iter().map(view).collect()
+}
+
+/// Who still refers to interfaces that are destroyed.
+pub(super) fn holders(tenant: &Tenant) -> Vec<HolderView> {
+    let leaving = tenant.interfaces.leaving();
+    let of = |(name, held): (holm_ifnet::IfName, holm_lifetime::Held)| {
+        let holders: Vec<_> = held.holders.iter().map(view::holder).collect();
+        holders.into_iter().map(move |holder| HolderView {
+            operation: Some("using an interface".to_owned()),
+            object: Some(format!("link {name}")),
+            ..holder
+        })
+    };
+    leaving.into_iter().flat_map(of).collect()
+}
+
+fn status(interfaces: &NsInterfaces, interface: &Interface) -> Option<LaggStatus> {
+    if interface.kind() != holm_ifnet::lagg::NewLagg::KIND {
+        return None;
+    }
+    let status = interfaces.request(interface.name(), &Request::Lagg(LaggRequest::Status));
+    match status {
+        Ok(Reply::Lagg(status)) => Some(*status),
+        // It goes just now.
+        _ => None,
+    }
+}
+
+fn lagg_view(status: &LaggStatus) -> LaggView {
+    let ports = status.ports.iter().map(|port| LaggPortView {
+        name: port.name.to_string(),
+        sends: port.sends,
+        receives: port.receives,
+        lacp: port.lacp.as_ref().map(lacp_view),
+    });
+    LaggView {
+        proto: status.protocol.into(),
+        hash: hash_layers_view(status.hash),
+        lacp: status.lacp.into(),
+        ports: ports.collect(),
+    }
+}
+
+fn lacp_view(port: &LacpPort) -> LacpPortView {
+    LacpPortView {
+        actor: end_view(&port.actor),
+        partner: port.partner.as_ref().map(end_view),
+        selected: port.selected,
+        actor_churn: port.actor_churn,
+        partner_churn: port.partner_churn,
+        received: port.received,
+        sent: port.sent,
+        malformed: port.malformed,
+    }
+}
+
+fn end_view(end: &LacpEnd) -> LacpEndView {
+    let bits = LACP_STATE.into_iter().enumerate();
+    let state = bits.filter(|(bit, _)| end.state & (1 << bit) != 0);
+    LacpEndView {
+        system_priority: end.system.0,
+        system: end.system.1.to_string(),
+        key: end.key,
+        port_priority: end.port.0,
+        port: end.port.1,
+        state: state.map(|(_, name)| name.to_owned()).collect(),
+    }
+}
+
+fn flags(flags: Flags) -> Vec<String> {
+    let all = [
+        (Flags::UP, "up"),
+        (Flags::RUNNING, "running"),
+        (Flags::DYING, "dying"),
+        (Flags::TAPPED, "tapped"),
+    ];
+    all.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| name.to_owned()).collect()
+}
+
+pub(crate) fn direction(values: &DirectionValues) -> DirectionCounters {
+    let drops = DropReason::ALL.into_iter().map(|reason| (reason, values.dropped(reason)));
+    let drops = drops.filter(|(_, count)| *count > 0);
+    DirectionCounters {
+        frames: values.frames,
+        bytes: values.bytes,
+        errors: values.errors,
+        drops: drops.map(|(reason, count)| (reason.to_string(), count)).collect(),
+    }
+}
+
+/// The bits of a port's state, the lowest first (IEEE 802.1AX-2014, 6.4.2.3).
+const LACP_STATE: [&str; 8] = [
+    "active",
+    "short-timeout",
+    "aggregatable",
+    "in-sync",
+    "collecting",
+    "distributing",
+    "defaulted",
+    "expired",
+];

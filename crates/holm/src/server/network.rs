@@ -1,0 +1,421 @@
+//! A namespace's own network: what it is, and the steps from there to what it is to be.
+//!
+//! A step is one thing that is done to an interface, and knows how it is undone. Steps come in three
+//! [phases](Plan): what goes, what comes, and what is said of what is there; all namespaces that change
+//! together are through with one before the next begins, since an interface that comes in one namespace
+//! may be what another speaks of. Whoever fails on the way goes back step by step.
+
+use super::Error;
+use super::change::Alteration;
+use super::listeners::Programmes;
+use super::prepare::served;
+use super::wires::{self, Elsewhere};
+use crate::model::{AddrSpec, LinkKind, LinkSpec, NamespaceSpec, RouteSpec};
+use crate::stack::AtOwnLinks;
+use holm_ifnet::aggregation::LaggRequest;
+use holm_ifnet::stack::{NsStacks, StackSubsystem};
+use holm_ifnet::{
+    Cidr, DestroyError, IfName, IfnetSubsystem, Leaving, NsInterfaces, Request, RequestError,
+};
+use holm_lifetime::Deadline;
+use holm_netns::{Inside, Namespace};
+use holm_pool::PoolSubsystem;
+use std::time::Duration;
+
+/// The own network of a namespace, as it was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Network {
+    pub(super) links: Vec<LinkSpec>,
+    pub(super) addrs: Vec<AddrSpec>,
+    pub(super) routes: Vec<RouteSpec>,
+}
+
+/// How a network becomes another.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) phases: [Vec<Step>; PHASES],
+}
+
+/// What goes, what comes, and what is said of what is there.
+pub(super) const PHASES: usize = 3;
+
+/// One thing that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Create(LinkSpec),
+    Destroy(LinkSpec),
+    /// Asks an interface something.
+    Ask(Asked),
+    Routes {
+        before: Vec<RouteSpec>,
+        after: Vec<RouteSpec>,
+    },
+}
+
+/// A request to an interface, and the one that undoes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    name: IfName,
+    request: Request,
+    undo: Option<Request>,
+}
+
+/// Where steps are taken.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) ns: Namespace,
+    pub(super) interfaces: NsInterfaces,
+    stacks: NsStacks,
+}
+
+impl Network {
+    /// What a spec asks for.
+    pub(super) fn of(spec: &NamespaceSpec) -> Self {
+        Self { links: spec.link.clone(), addrs: spec.addr.clone(), routes: spec.route.clone() }
+    }
+
+    /// What an alteration makes of it.
+    pub(super) fn altered(&self, change: &Alteration) -> Result<Self, Error> {
+        let ns = &change.name;
+        let mut after = self.clone();
+        for name in &change.del_link {
+            let link = after.links.iter().position(|link| link.name == *name);
+            let none = || Error::NotFound(format!("namespace {ns} has no link {name} of its own"));
+            let gone = after.links.remove(link.ok_or_else(none)?);
+            if !change.add_link.iter().any(|link| link.name == *name) {
+                after.forget(name);
+                let far = gone.peer.filter(|_| gone.peer_ns.is_none());
+                far.into_iter().for_each(|far| after.forget(&far));
+            }
+        }
+        for link in &change.add_link {
+            if after.link(&link.name).is_some() {
+                return Err(Error::Exists(format!("namespace {ns} has a link {}", link.name)));
+            }
+            after.links.push(link.clone());
+        }
+        for addr in &change.del_addr {
+            after.remove_address(ns, addr)?;
+        }
+        after.addrs.extend(change.add_addr.iter().cloned());
+        for route in &change.del_route {
+            let place = after.routes.iter().position(|it| it == route);
+            let none = || Error::NotFound(format!("namespace {ns} has no route {route}"));
+            after.routes.remove(place.ok_or_else(none)?);
+        }
+        after.routes.extend(change.add_route.iter().cloned());
+        Ok(after)
+    }
+
+    /// An address, wherever it was said, goes.
+    fn remove_address(&mut self, ns: &str, addr: &AddrSpec) -> Result<(), Error> {
+        if let Some(place) = self.addrs.iter().position(|it| it == addr) {
+            self.addrs.remove(place);
+            return Ok(());
+        }
+        let link = self.links.iter_mut().find(|link| link.name == addr.dev);
+        let place = link.and_then(|link| {
+            let place = link.addr.iter().position(|it| *it == addr.cidr)?;
+            Some((link, place))
+        });
+        let (link, place) = place
+            .ok_or_else(|| Error::NotFound(format!("namespace {ns} has no address {addr}")))?;
+        link.addr.remove(place);
+        Ok(())
+    }
+
+    pub(super) fn link(&self, name: &str) -> Option<&LinkSpec> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// An interface has gone by itself.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.links.retain(|link| link.name != name);
+        self.addrs.retain(|addr| addr.dev != name);
+        self.links.iter_mut().for_each(|link| link.ports.retain(|port| port != name));
+    }
+
+    /// An interface has another name.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        let name = |name: &mut String| {
+            if name == from {
+                *name = to.to_owned();
+            }
+        };
+        for link in &mut self.links {
+            name(&mut link.name);
+            link.ports.iter_mut().for_each(name);
+        }
+        self.addrs.iter_mut().for_each(|addr| name(&mut addr.dev));
+    }
+
+    /// All addresses of an interface that were asked for.
+    fn addresses(&self, link: &LinkSpec) -> Result<Vec<Cidr>, Error> {
+        let others = self.addrs.iter().filter(|addr| addr.dev == link.name);
+        let others = others.map(AddrSpec::to_cidr).collect::<Result<Vec<_>, _>>();
+        let own = link.addresses().map_err(Error::failed)?;
+        Ok(own.into_iter().chain(others.map_err(Error::failed)?).collect())
+    }
+
+    /// Addresses of interfaces of which nothing else is said: of `lo`, or of a pair that is said of
+    /// elsewhere.
+    fn addresses_of_others(&self) -> Result<Vec<(IfName, Cidr)>, Error> {
+        let others = self.addrs.iter().filter(|addr| self.link(&addr.dev).is_none());
+        let parsed = others.map(|addr| Ok((if_name(&addr.dev)?, cidr(addr)?)));
+        parsed.collect()
+    }
+
+    /// How this becomes that.
+    pub(super) fn plan(&self, after: &Self) -> Result<Plan, Error> {
+        let mut plan = Plan::default();
+        let Plan { phases: [going, coming, saying] } = &mut plan;
+        let goes = |old: &LinkSpec| !after.link(&old.name).is_some_and(|new| is_same(old, new));
+        let comes = |new: &LinkSpec| !self.link(&new.name).is_some_and(|old| is_same(old, new));
+        // Laggs let go of their ports before these go.
+        let laggs_first = |link: &&LinkSpec| link.kind != LinkKind::Lagg;
+        let mut olds: Vec<&LinkSpec> = self.links.iter().collect();
+        olds.sort_by_key(laggs_first);
+        let mut news: Vec<&LinkSpec> = after.links.iter().collect();
+        news.sort_by_key(|link| !laggs_first(link));
+
+        for old in &olds {
+            let new = after.link(&old.name).filter(|_| !goes(old));
+            let kept = new.map(|new| after.addresses(new)).transpose()?.unwrap_or_default();
+            for cidr in self.addresses(old)?.into_iter().filter(|cidr| !kept.contains(cidr)) {
+                going.push(ask(old, Request::RemoveAddress(cidr), Request::AddAddress(cidr))?);
+            }
+            for port in old.ports.iter().skip(common(old, new)) {
+                let port = if_name(port)?;
+                going.push(ask(old, lagg(LaggRequest::RemovePort(port)), join(port))?);
+            }
+        }
+        for old in olds.iter().filter(|old| goes(old) && old.kind != LinkKind::Lo) {
+            if old.up {
+                going.push(ask(old, Request::SetUp(false), Request::SetUp(true))?);
+            }
+            going.push(Step::Destroy((*old).clone()));
+        }
+        for new in news.iter().filter(|new| comes(new) && new.kind != LinkKind::Lo) {
+            coming.push(Step::Create((*new).clone()));
+        }
+        for new in &news {
+            let old = self.link(&new.name).filter(|_| !comes(new));
+            saying.extend(settings(old, new)?);
+        }
+        for new in &news {
+            let old = self.link(&new.name).filter(|_| !comes(new));
+            for port in new.ports.iter().skip(old.map_or(0, |old| common(old, Some(new)))) {
+                let port = if_name(port)?;
+                saying.push(ask(new, join(port), lagg(LaggRequest::RemovePort(port)))?);
+            }
+        }
+        for new in news.iter().filter(|new| new.kind != LinkKind::Lo) {
+            let was = self.link(&new.name).filter(|_| !comes(new)).is_some_and(|old| old.up);
+            if new.up != was {
+                saying.push(ask(new, Request::SetUp(new.up), Request::SetUp(was))?);
+            }
+        }
+        for new in &news {
+            let old = self.link(&new.name).filter(|_| !comes(new));
+            let had = old.map(|old| self.addresses(old)).transpose()?.unwrap_or_default();
+            for cidr in after.addresses(new)?.into_iter().filter(|cidr| !had.contains(cidr)) {
+                saying.push(ask(new, Request::AddAddress(cidr), Request::RemoveAddress(cidr))?);
+            }
+        }
+        let (before, later) = (self.addresses_of_others()?, after.addresses_of_others()?);
+        for (name, cidr) in before.iter().filter(|addr| !later.contains(addr)) {
+            let undo = Some(Request::AddAddress(*cidr));
+            going.push(Step::Ask(Asked {
+                name: *name,
+                request: Request::RemoveAddress(*cidr),
+                undo,
+            }));
+        }
+        for (name, cidr) in later.iter().filter(|addr| !before.contains(addr)) {
+            let undo = Some(Request::RemoveAddress(*cidr));
+            saying.push(Step::Ask(Asked {
+                name: *name,
+                request: Request::AddAddress(*cidr),
+                undo,
+            }));
+        }
+        if self.routes != after.routes {
+            let (before, after) = (self.routes.clone(), after.routes.clone());
+            saying.push(Step::Routes { before, after });
+        }
+        Ok(plan)
+    }
+}
+
+/// Whether one can become the other without being destroyed.
+fn is_same(one: &LinkSpec, other: &LinkSpec) -> bool {
+    let rest = |link: &LinkSpec| LinkSpec {
+        addr: Vec::new(),
+        up: true,
+        mtu: None,
+        mac: None,
+        proto: None,
+        ports: Vec::new(),
+        hash: None,
+        lacp: None,
+        ..link.clone()
+    };
+    // What is not said any more is what a new one would have.
+    let unsaid = |one: bool, other: bool| one && !other;
+    let as_new = unsaid(one.mtu.is_some(), other.mtu.is_some())
+        || unsaid(one.mac.is_some(), other.mac.is_some());
+    rest(one) == rest(other) && (!as_new || one.kind == LinkKind::Lo)
+}
+
+/// How many ports, from the first, are the same.
+fn common(old: &LinkSpec, new: Option<&LinkSpec>) -> usize {
+    let Some(new) = new else { return 0 };
+    old.ports.iter().zip(&new.ports).take_while(|(old, new)| old == new).count()
+}
+
+/// What is said of a link beside its ports and addresses. One that is new was made with it.
+fn settings(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::new();
+    let Some(old) = old else { return Ok(steps) };
+    let undo = |request: Option<Request>| request;
+    let mut say = |request: Request, undo: Option<Request>| -> Result<(), Error> {
+        steps.push(Step::Ask(Asked { name: name_of(new)?, request, undo }));
+        Ok(())
+    };
+    if let Some(mtu) = new.mtu.filter(|_| new.mtu != old.mtu) {
+        say(Request::SetMtu(mtu as usize), undo(old.mtu.map(|mtu| Request::SetMtu(mtu as usize))))?;
+    }
+    if let Some(mac) = new.mac_address().map_err(Error::failed)?.filter(|_| new.mac != old.mac) {
+        let before = old.mac_address().map_err(Error::failed)?;
+        say(Request::SetMac(mac), before.map(Request::SetMac))?;
+    }
+    let (is, was) = (new.to_lagg(), old.to_lagg());
+    for (to, from) in [
+        (lagg(LaggRequest::SetProtocol(is.protocol)), lagg(LaggRequest::SetProtocol(was.protocol))),
+        (lagg(LaggRequest::SetHash(is.hash)), lagg(LaggRequest::SetHash(was.hash))),
+        (lagg(LaggRequest::SetLacp(is.lacp)), lagg(LaggRequest::SetLacp(was.lacp))),
+    ] {
+        if to != from {
+            say(to, Some(from))?;
+        }
+    }
+    Ok(steps)
+}
+
+fn ask(link: &LinkSpec, request: Request, undo: Request) -> Result<Step, Error> {
+    Ok(Step::Ask(Asked { name: name_of(link)?, request, undo: Some(undo) }))
+}
+
+fn lagg(request: LaggRequest) -> Request {
+    Request::Lagg(request)
+}
+
+fn join(port: IfName) -> Request {
+    lagg(LaggRequest::AddPort(port))
+}
+
+fn name_of(link: &LinkSpec) -> Result<IfName, Error> {
+    if_name(&link.name)
+}
+
+pub(super) fn if_name(name: &str) -> Result<IfName, Error> {
+    name.parse().map_err(|error| Error::Invalid(format!("{error}")))
+}
+
+fn cidr(addr: &AddrSpec) -> Result<Cidr, Error> {
+    addr.to_cidr().map_err(Error::failed)
+}
+
+impl Site {
+    /// Where steps are taken in a namespace.
+    pub(super) fn of(ns: &Namespace, inside: &Inside) -> Result<Self, Error> {
+        let ended = || Error::Failed("interfaces have ended".into());
+        let interfaces = inside.get::<IfnetSubsystem>().ok_or_else(ended)?.clone();
+        let stacks = inside.get::<StackSubsystem>().ok_or_else(ended)?.clone();
+        Ok(Self { ns: ns.clone(), interfaces, stacks })
+    }
+
+    /// Has the namespace served at its interfaces, if it is not yet.
+    pub(super) fn serve(&self, programmes: &Programmes) -> Result<(), Error> {
+        let name = self.ns.id().name.as_str();
+        let inside = self.ns.enter().ok_or_else(|| Error::no_namespace(name))?;
+        let (served, pool) = (served(&inside)?, inside.get::<PoolSubsystem>());
+        let pool = pool.ok_or_else(|| Error::Failed("the pool has ended".into()))?;
+        let Programmes { own_streams, own_datagrams, .. } = programmes;
+        let begin = || {
+            let (ns, counted) = (&self.ns, served.counted());
+            AtOwnLinks::serve(ns, pool, &self.stacks, own_streams, own_datagrams, counted)
+        };
+        served.serve_own_links(begin).map_err(|error| self.refused(&error))
+    }
+
+    /// Takes a step. What is destroyed and still held is put with `leaving`.
+    pub(super) fn take(
+        &self,
+        step: &Step,
+        elsewhere: &Elsewhere<'_>,
+        leaving: &mut Vec<Leaving>,
+    ) -> Result<(), Error> {
+        match step {
+            Step::Create(spec) => wires::create(self, spec, elsewhere),
+            Step::Destroy(spec) => self.destroy(spec, leaving),
+            Step::Ask(asked) => self.ask(asked.name, &asked.request),
+            Step::Routes { after, .. } => self.set_routes(after),
+        }
+    }
+
+    /// Takes it back.
+    pub(super) fn take_back(&self, step: &Step, elsewhere: &Elsewhere<'_>) -> Result<(), Error> {
+        match step {
+            Step::Create(spec) => self.destroy(spec, &mut Vec::new()),
+            Step::Destroy(spec) => wires::create(self, spec, elsewhere),
+            Step::Ask(Asked { name, undo: Some(undo), .. }) => self.ask(*name, undo),
+            Step::Ask(Asked { undo: None, .. }) => Ok(()),
+            Step::Routes { before, .. } => self.set_routes(before),
+        }
+    }
+
+    fn ask(&self, name: IfName, request: &Request) -> Result<(), Error> {
+        match self.interfaces.request(name, request) {
+            Ok(_) => Ok(()),
+            // It has gone by itself, and what was asked for with it.
+            Err(RequestError::NoInterface(_)) if is_farewell(request) => Ok(()),
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    fn destroy(&self, spec: &LinkSpec, leaving: &mut Vec<Leaving>) -> Result<(), Error> {
+        match self.interfaces.destroy(name_of(spec)?, Deadline::after(SHORT)) {
+            Err(DestroyError::StillHeld(held)) => {
+                leaving.push(*held);
+                Ok(())
+            }
+            // It has gone by itself.
+            Ok(()) | Err(DestroyError::NoInterface(_)) => Ok(()),
+            Err(error @ DestroyError::Permanent(_)) => Err(self.refused(&error)),
+        }
+    }
+
+    fn set_routes(&self, routes: &[RouteSpec]) -> Result<(), Error> {
+        let routes = routes.iter().map(RouteSpec::to_route).collect::<Result<_, _>>();
+        self.stacks.set_routes(routes.map_err(Error::failed)?);
+        Ok(())
+    }
+
+    fn refused(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::Failed(format!("namespace {}: {error}", self.ns.id().name))
+    }
+}
+
+/// Whether it takes something away.
+fn is_farewell(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::RemoveAddress(_)
+            | Request::SetUp(false)
+            | Request::Lagg(LaggRequest::RemovePort(_))
+    )
+}
+
+/// Longer than whoever uses an interface needs to notice that it goes.
+const SHORT: Duration = Duration::from_secs(1);
