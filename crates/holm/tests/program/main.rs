@@ -6,7 +6,10 @@ mod calls;
 mod docs;
 mod libnfs;
 mod linux;
+mod own_links;
 mod rpc;
+#[path = "../admin/running.rs"]
+mod running;
 mod serve;
 mod strangers;
 mod stuck;
