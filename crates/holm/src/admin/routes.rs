@@ -6,8 +6,8 @@ use super::answer::{
 use super::{Api, events};
 use crate::metrics;
 use crate::model::{
-    ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, ListenSpec, ListenerView, NamespaceSpec,
-    NamespaceView, NetnsRef,
+    AddrSpec, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch, LinkSpec, LinkView,
+    ListenSpec, ListenerView, NamespaceSpec, NamespaceView, NetnsRef, RouteSpec, RouteView,
 };
 use crate::server::Server;
 use axum::extract::{FromRef, State};
@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use holm_lifetime::Deadline;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
@@ -95,6 +95,9 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(show_namespace, remove_namespace))
         .routes(routes!(list_exports, add_export, remove_export))
         .routes(routes!(list_listeners, add_listener, remove_listener))
+        .routes(routes!(list_links, add_link, set_link, remove_link))
+        .routes(routes!(list_addresses, add_address, remove_address))
+        .routes(routes!(list_routes, add_route, remove_route))
         .routes(routes!(set_limits))
         .routes(routes!(show_events))
         .routes(routes!(show_statistics))
@@ -306,6 +309,226 @@ async fn remove_listener(
     });
     let what = format!("ending listener {addr} of {ns}");
     blocking(&what, move || server.del_listener(&ns, addr, netns)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The interfaces of a namespace, in the order of their names
+#[utoipa::path(get, path = "/namespaces/{ns}/links", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), responses(
+    (status = OK, body = [LinkView]),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn list_links(State(server): Of, OfNs(ns): OfNs) -> Result<Json<Vec<LinkView>>, Refusal> {
+    let what = format!("listing the links of {ns}");
+    Ok(Json(blocking(&what, move || server.links(&ns)).await?))
+}
+
+/// Give a namespace one interface more
+#[utoipa::path(post, path = "/namespaces/{ns}/links", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), request_body = LinkSpec, responses(
+    (status = CREATED, body = LinkView),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn add_link(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Said(spec): Said<LinkSpec>,
+) -> Result<Response, Refusal> {
+    let what = format!("adding link {} to {ns}", spec.name);
+    Ok(made(blocking(&what, move || server.add_link(&ns, spec)).await?))
+}
+
+/// Which link.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichLink {
+    /// What it is called.
+    name: String,
+}
+
+/// Change an interface; what is not said stays
+#[utoipa::path(patch, path = "/namespaces/{ns}/links", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    WhichLink,
+), request_body = LinkPatch, responses(
+    (status = OK, body = LinkView),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn set_link(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Asked(WhichLink { name }): Asked<WhichLink>,
+    Said(patch): Said<LinkPatch>,
+) -> Result<Json<LinkView>, Refusal> {
+    let what = format!("changing link {name} of {ns}");
+    Ok(Json(blocking(&what, move || server.set_link(&ns, &name, patch)).await?))
+}
+
+/// Which link goes.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GoingLink {
+    /// What it is called.
+    name: String,
+    /// Seconds to wait until nobody uses it; 0 if nothing is said.
+    #[serde(default)]
+    #[param(maximum = 86400)]
+    wait: u32,
+}
+
+/// Give a namespace one interface less, with its addresses
+///
+/// When this is answered by 204, nothing of it is left. When something still uses it after the time to
+/// wait, it is answered by 409; it carries nothing more, and goes when it can.
+#[utoipa::path(delete, path = "/namespaces/{ns}/links", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    GoingLink,
+), responses(
+    (status = NO_CONTENT),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn remove_link(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Asked(GoingLink { name, wait }): Asked<GoingLink>,
+) -> Result<StatusCode, Refusal> {
+    let wait = bounded(wait);
+    let what = format!("removing link {name} of {ns}");
+    let removal = move || server.del_link(&ns, &name, Deadline::after(wait));
+    blocking_for(&what, wait, removal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The addresses of a namespace's interfaces
+#[utoipa::path(get, path = "/namespaces/{ns}/addresses", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), responses(
+    (status = OK, body = [AddrSpec]),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn list_addresses(State(server): Of, OfNs(ns): OfNs) -> Result<Json<Vec<AddrSpec>>, Refusal> {
+    let what = format!("listing the addresses of {ns}");
+    Ok(Json(blocking(&what, move || server.addresses(&ns)).await?))
+}
+
+/// Give an interface one address more
+#[utoipa::path(post, path = "/namespaces/{ns}/addresses", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), request_body = AddrSpec, responses(
+    (status = CREATED, body = AddrSpec),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn add_address(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Said(addr): Said<AddrSpec>,
+) -> Result<Response, Refusal> {
+    let what = format!("adding address {addr} to {ns}");
+    Ok(made(blocking(&what, move || server.add_address(&ns, addr)).await?))
+}
+
+/// Which address.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichAddress {
+    /// The address, with the length of its network's prefix.
+    #[param(example = "10.0.0.1/24")]
+    cidr: String,
+    /// Of which interface.
+    dev: String,
+}
+
+/// Give an interface one address less, and reset the connections that end there
+#[utoipa::path(delete, path = "/namespaces/{ns}/addresses", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    WhichAddress,
+), responses(
+    (status = NO_CONTENT),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn remove_address(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Asked(WhichAddress { cidr, dev }): Asked<WhichAddress>,
+) -> Result<StatusCode, Refusal> {
+    let addr = AddrSpec { cidr, dev };
+    let what = format!("removing address {addr} of {ns}");
+    blocking(&what, move || server.del_address(&ns, addr)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The routes of a namespace
+#[utoipa::path(get, path = "/namespaces/{ns}/routes", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), responses(
+    (status = OK, body = [RouteView]),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn list_routes(State(server): Of, OfNs(ns): OfNs) -> Result<Json<Vec<RouteView>>, Refusal> {
+    let what = format!("listing the routes of {ns}");
+    Ok(Json(blocking(&what, move || server.routes(&ns)).await?))
+}
+
+/// Give a namespace one route more
+#[utoipa::path(post, path = "/namespaces/{ns}/routes", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+), request_body = RouteSpec, responses(
+    (status = CREATED, body = RouteView),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn add_route(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Said(route): Said<RouteSpec>,
+) -> Result<Response, Refusal> {
+    let what = format!("adding the route to {route} to {ns}");
+    Ok(made(blocking(&what, move || server.add_route(&ns, route)).await?))
+}
+
+/// Which route.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichRoute {
+    /// To which network, or `default`.
+    #[param(example = "default")]
+    to: String,
+    /// Who forwards.
+    #[param(value_type = String, example = "10.0.0.254")]
+    via: IpAddr,
+}
+
+/// Give a namespace one route less
+#[utoipa::path(delete, path = "/namespaces/{ns}/routes", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    WhichRoute,
+), responses(
+    (status = NO_CONTENT),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn remove_route(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Asked(WhichRoute { to, via }): Asked<WhichRoute>,
+) -> Result<StatusCode, Refusal> {
+    let route = RouteSpec { to, via };
+    let what = format!("removing the route to {route} of {ns}");
+    blocking(&what, move || server.del_route(&ns, route)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -182,6 +182,8 @@ fn every_route_answers_as_it_is_described() {
     let ns = api.ask("GET", one, "/namespaces/blue", None, 200).json();
     assert_eq!(ns["limits"]["connections"], 8);
 
+    every_route_of_networks_answers(&mut api, &folder, id);
+
     let statistics = api.ask("GET", "/statistics", "/statistics", None, 200).json();
     assert!(
         statistics["namespaces"].as_array().expect("some").iter().any(|ns| ns["name"] == "blue")
@@ -206,6 +208,64 @@ fn every_route_answers_as_it_is_described() {
         }
     }
     server.end();
+}
+
+fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &Value) {
+    let links = "/namespaces/{ns}/links";
+    let own = "/namespaces/blue/links";
+    let port = |name: &str| {
+        json!({ "name": name, "type": "stream", "path": format!("{folder}/{name}.sock") })
+    };
+    let made = api.ask("POST", links, own, Some(port("p0")), 201).json();
+    assert_eq!((&made["type"], &made["mtu"]), (&json!("stream"), &json!(1500)));
+    api.ask("POST", links, own, Some(port("p0")), 409);
+    let no_path = json!({ "name": "p1", "type": "stream" });
+    let no_path = api.ask("POST", links, own, Some(no_path), 400).json();
+    assert!(no_path["message"].as_str().expect("text").contains("needs path"), "{no_path}");
+    let lagg = json!({
+        "name": "lagg0", "type": "lagg", "proto": "lacp", "ports": ["p0"], "addr": ["10.0.0.1/24"],
+        "lacp": { "fast": true }, "hash": ["l3", "l4"],
+    });
+    let lagg = api.ask("POST", links, &format!("/namespaces/blue@{id}/links"), Some(lagg), 201);
+    assert_eq!(lagg.json()["lagg"]["ports"][0]["name"], "p0");
+    let listed = api.ask("GET", links, own, None, 200).json();
+    let names = listed.as_array().expect("links").iter().map(|link| link["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["lagg0", "lo", "p0"]);
+    api.ask("GET", links, "/namespaces/none/links", None, 404);
+    let mtu = json!({ "mtu": 9000, "lacp": { "active": false } });
+    let set = api.ask("PATCH", links, &format!("{own}?name=lagg0"), Some(mtu), 200).json();
+    assert_eq!((&set["mtu"], &set["lagg"]["lacp"]["active"]), (&json!(9000), &json!(false)));
+    let few = json!({ "mtu": 5 });
+    api.ask("PATCH", links, &format!("{own}?name=p0"), Some(few), 400);
+
+    let addresses = "/namespaces/{ns}/addresses";
+    let own_addresses = "/namespaces/blue/addresses";
+    let addr = json!({ "cidr": "fd00::1/64", "dev": "lagg0" });
+    api.ask("POST", addresses, own_addresses, Some(addr.clone()), 201);
+    api.ask("POST", addresses, own_addresses, Some(addr.clone()), 400);
+    let listed = api.ask("GET", addresses, own_addresses, None, 200).json();
+    assert!(listed.as_array().expect("addresses").contains(&addr), "{listed}");
+    api.ask("GET", addresses, "/namespaces/none/addresses", None, 404);
+
+    let routes = "/namespaces/{ns}/routes";
+    let own_routes = "/namespaces/blue/routes";
+    let route = json!({ "to": "default", "via": "10.0.0.254" });
+    let made = api.ask("POST", routes, own_routes, Some(route.clone()), 201).json();
+    assert_eq!(made["dev"], "lagg0");
+    api.ask("POST", routes, own_routes, Some(route), 400);
+    let listed = api.ask("GET", routes, own_routes, None, 200).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    api.ask("GET", routes, "/namespaces/none/routes", None, 404);
+    let which = format!("{own_routes}?to=default&via=10.0.0.254");
+    api.ask("DELETE", routes, &which, None, 204);
+    api.ask("DELETE", routes, &which, None, 404);
+
+    let which = format!("{own_addresses}?cidr=fd00%3A%3A1%2F64&dev=lagg0");
+    api.ask("DELETE", addresses, &which, None, 204);
+    api.ask("DELETE", addresses, &which, None, 404);
+    api.ask("DELETE", links, &format!("{own}?name=lagg0&wait=20"), None, 204);
+    api.ask("DELETE", links, &format!("{own}?name=p0&wait=20"), None, 204);
+    api.ask("DELETE", links, &format!("{own}?name=p0"), None, 404);
 }
 
 fn every_event_is_as_described(server: &Running, api: &Described<'_>) {
