@@ -277,18 +277,16 @@ impl Interface {
     /// From now on `tap` sees all frames that pass.
     pub fn add_tap(&self, tap: Arc<dyn Tap>) {
         self.set_hooks(|hooks| hooks.taps.push(tap));
-        self.set_flags(Flags::TAPPED, true);
     }
 
     /// From now on `tap` sees no more; but see [`Tap`].
     pub fn remove_tap(&self, tap: &Arc<dyn Tap>) {
-        let left = self.set_hooks(|hooks| {
-            hooks.taps.retain(|other| !Arc::ptr_eq(other, tap));
-            hooks.taps.len()
-        });
-        if left == 0 {
-            self.set_flags(Flags::TAPPED, false);
-        }
+        self.set_hooks(|hooks| hooks.taps.retain(|other| !Arc::ptr_eq(other, tap)));
+    }
+
+    /// Frees what was replaced. Nothing is held.
+    pub(crate) fn tidy(&self) {
+        self.home().shared.attic.tidy();
     }
 
     fn set_hooks<R>(&self, change: impl FnOnce(&mut Hooks) -> R) -> R {
@@ -296,6 +294,8 @@ impl Interface {
         let mut hooks = Hooks::clone(&settings.hooks);
         let result = change(&mut hooks);
         let used = hooks.receiver.is_some() || !hooks.taps.is_empty();
+        // Under the lock: of two who add and take off, the flag follows the last.
+        self.set_flags(Flags::TAPPED, !hooks.taps.is_empty());
         settings.hooks = Arc::new(hooks);
         let old = self.hooks.replace(used.then(|| Box::new(settings.hooks.clone())));
         settings.home.shared.attic.keep(old.map(Old::Hooks));
@@ -537,7 +537,6 @@ impl Interface {
         self.unit.store(unit, Ordering::Relaxed);
         let number = home.ns.id().id;
         self.set_hooks(|hooks| *hooks = Hooks { ns: number, ..Hooks::default() });
-        self.set_flags(Flags::TAPPED, false);
         let mut settings = self.settings.lock();
         settings.addresses = Vec::new();
         settings.name = name;
