@@ -10,7 +10,7 @@ use holm_netns::notifier::Notice;
 use std::fmt;
 
 /// Something that happened to an interface. It is told by the chain of the
-/// [subsystem](crate::IfnetSubsystem::chain), under the configuration lock of the namespace.
+/// [subsystem](crate::IfnetSubsystem::register), under the configuration lock of the namespace.
 #[derive(Debug, Clone)]
 pub struct LinkEvent {
     /// To which. It can be referred to while this is told, also if it is being unregistered.

@@ -12,6 +12,7 @@
 
 pub mod aggregation;
 mod attic;
+pub mod capture;
 pub mod cidr;
 pub mod counters;
 pub mod driver;
@@ -38,6 +39,7 @@ pub mod wire;
 mod wire_driver;
 pub mod wires;
 
+pub use capture::Capture;
 pub use cidr::Cidr;
 pub use counters::{CounterValues, Counters, DropReason};
 pub use driver::{Cloner, Driver, DriverError};

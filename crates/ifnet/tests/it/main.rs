@@ -2,6 +2,7 @@
 #![cfg(not(any(shuttle, loom)))]
 
 mod bonding;
+mod capture;
 mod events;
 mod lagg;
 mod life;

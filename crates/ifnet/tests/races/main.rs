@@ -6,6 +6,7 @@
 //! check.
 #![cfg(shuttle)]
 
+mod capture;
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
 mod inbox;

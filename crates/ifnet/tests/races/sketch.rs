@@ -1,5 +1,6 @@
 //! What the real code does, in a few lines each and with one mistake.
 
+use crate::capture::Films;
 use crate::inbox::Mail;
 use crate::pair::Cable;
 use crate::request::{Ask, Asked, NoInterface};
@@ -282,5 +283,104 @@ impl Mail for LooksThenSaysItWaits {
 
     fn receive(&self, count: usize) -> Vec<u32> {
         self.0.hand_over(count)
+    }
+}
+
+/// A capture in a few lines.
+#[derive(Default)]
+struct Reel {
+    state: Mutex<ReelState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct ReelState {
+    frames: u64,
+    ended: bool,
+    reader_waits: bool,
+    woken: bool,
+}
+
+impl Reel {
+    fn wake(&self, state: &mut ReelState) {
+        if std::mem::take(&mut state.reader_waits) {
+            state.woken = true;
+            self.changed.notify_all();
+        }
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.frames += 1;
+        self.wake(&mut state);
+    }
+
+    fn sleep(&self) {
+        let mut state = self.state.lock();
+        state.reader_waits = true;
+        while !std::mem::take(&mut state.woken) {
+            state = self.changed.wait(state);
+        }
+    }
+}
+
+/// The reader sees that there is nothing, and then says that it waits.
+#[derive(Default)]
+pub struct LooksThenWaits(Reel);
+
+impl Films for LooksThenWaits {
+    fn pass(&self) {
+        self.0.pass();
+    }
+
+    fn gone(&self) {
+        let mut state = self.0.state.lock();
+        state.ended = true;
+        self.0.wake(&mut state);
+    }
+
+    fn read(&self) -> (u64, u64) {
+        let mut kept = 0;
+        loop {
+            let (frames, ended) = {
+                let mut state = self.0.state.lock();
+                (std::mem::take(&mut state.frames), state.ended)
+            };
+            kept += frames;
+            match (frames, ended) {
+                (0, true) => return (kept, 0),
+                (0, false) => self.0.sleep(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// At the end what was not read is thrown away.
+#[derive(Default)]
+pub struct EndsEmpty(Reel);
+
+impl Films for EndsEmpty {
+    fn pass(&self) {
+        self.0.pass();
+    }
+
+    fn gone(&self) {
+        let mut state = self.0.state.lock();
+        state.ended = true;
+        state.frames = 0;
+        self.0.changed.notify_all();
+    }
+
+    fn read(&self) -> (u64, u64) {
+        let mut kept = 0;
+        let mut state = self.0.state.lock();
+        loop {
+            kept += std::mem::take(&mut state.frames);
+            if state.ended {
+                return (kept, 0);
+            }
+            state = self.0.changed.wait(state);
+        }
     }
 }
