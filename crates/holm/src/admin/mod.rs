@@ -6,6 +6,7 @@
 
 mod accept;
 mod answer;
+mod capture;
 mod events;
 mod routes;
 pub mod socket;

@@ -3,7 +3,7 @@
 use super::answer::{
     Asked, OfNs, Refusal, Said, blocking, blocking_for, made, no_such_method, no_such_path,
 };
-use super::{Api, events};
+use super::{Api, capture, events};
 use crate::metrics;
 use crate::model::{
     AddrSpec, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch, LinkSpec, LinkView,
@@ -99,6 +99,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(list_addresses, add_address, remove_address))
         .routes(routes!(list_routes, add_route, remove_route))
         .routes(routes!(set_limits))
+        .routes(routes!(capture_link))
         .routes(routes!(show_events))
         .routes(routes!(show_statistics))
         .routes(routes!(show_metrics))
@@ -550,6 +551,46 @@ async fn set_limits(
     let what = format!("setting the limits of {ns}");
     blocking(&what, move || server.set_limits(&ns, limits)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which interface is captured.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichCapture {
+    /// What it is called.
+    name: String,
+    /// How many bytes of each frame are kept; all if nothing is said.
+    #[serde(default = "whole")]
+    #[param(default = 65535)]
+    snap: u32,
+}
+
+fn whole() -> u32 {
+    65_535
+}
+
+/// What passes by an interface from now on, both ways, in the format pcapng
+///
+/// It goes on until the interface or the server goes or the client ends. Who reads slowly loses frames,
+/// and a statistics block says how many.
+#[utoipa::path(get, path = "/namespaces/{ns}/links/capture", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    WhichCapture,
+), responses(
+    (status = OK, body = Vec<u8>, content_type = capture::CONTENT),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn capture_link(
+    State(api): State<Api>,
+    OfNs(ns): OfNs,
+    Asked(WhichCapture { name, snap }): Asked<WhichCapture>,
+) -> Result<Response, Refusal> {
+    let what = format!("capturing {name} of {ns}");
+    let Api { server, ended } = api;
+    let begun = blocking(&what, move || server.capture(&ns, &name, snap)).await?;
+    Ok(capture::stream(begun, ended))
 }
 
 /// Every event from now on, as it happens: a line of JSON for each
