@@ -4,7 +4,7 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 
-/// The names of the fields of a struct; none of anything else.
+/// The names of the fields of a struct, or of the variants of an enum; none of anything else.
 pub(crate) fn of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let Err(Asked(fields)) = T::deserialize(Question) else { return &[] };
     fields
@@ -33,9 +33,18 @@ impl<'de> Deserializer<'de> for Question {
         Err(Asked(fields))
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Asked> {
+        Err(Asked(variants))
+    }
+
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        unit unit_struct newtype_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 
@@ -55,11 +64,12 @@ impl std::error::Error for Asked {}
 
 #[cfg(test)]
 mod tests {
-    use crate::model::ListenSpec;
+    use crate::model::{ListenSpec, Squash};
 
     #[test]
     fn types_know_their_words() {
         assert_eq!(super::of::<ListenSpec>(), ["addr", "netns", "udp"]);
+        assert_eq!(super::of::<Squash>(), ["root", "all", "none"]);
         assert_eq!(super::of::<u32>(), [""; 0]);
     }
 }

@@ -62,6 +62,19 @@ impl Client {
         self.ask(Method::PUT, uri, Some(noun)).await
     }
 
+    /// Has something change in what is said.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn patch<A: DeserializeOwned>(
+        &self,
+        uri: &str,
+        noun: &impl Serialize,
+    ) -> Result<A, Failure> {
+        self.ask(Method::PATCH, uri, Some(noun)).await
+    }
+
     /// Has something removed.
     ///
     /// # Errors
@@ -77,9 +90,18 @@ impl Client {
     ///
     /// [`Failure`].
     pub async fn lines(&self, uri: &str) -> Result<Lines, Failure> {
+        Ok(Lines { chunks: self.chunks(uri).await?, received: Vec::new() })
+    }
+
+    /// An answer that does not end, as it comes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub async fn chunks(&self, uri: &str) -> Result<Chunks, Failure> {
         let answer = self.send(Method::GET, uri, None::<&()>).await?;
         let answer = self.accepted(answer).await?;
-        Ok(Lines { body: answer.into_body(), received: Vec::new(), socket: self.socket.clone() })
+        Ok(Chunks { body: answer.into_body(), socket: self.socket.clone() })
     }
 
     async fn ask<A: DeserializeOwned>(
@@ -164,12 +186,36 @@ fn why_not(socket: &Path, error: &io::Error) -> String {
     }
 }
 
+/// Bytes, as they come.
+#[derive(Debug)]
+pub struct Chunks {
+    body: Incoming,
+    socket: PathBuf,
+}
+
+impl Chunks {
+    /// Some more; `None` when the server has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], if it ends in the middle.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self.body.frame().await {
+            None => Ok(None),
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(error)) => Err(Failure::Unreachable(format!(
+                "the server at {} broke off: {error}",
+                self.socket.display()
+            ))),
+        }
+    }
+}
+
 /// Lines, as they come.
 #[derive(Debug)]
 pub struct Lines {
-    body: Incoming,
+    chunks: Chunks,
     received: Vec<u8>,
-    socket: PathBuf,
 }
 
 impl Lines {
@@ -189,17 +235,9 @@ impl Lines {
                 return Ok(Some(line));
             }
             searched = self.received.len();
-            match self.body.frame().await {
+            match self.chunks.next().await? {
                 None => return Ok(None),
-                Some(Ok(frame)) => {
-                    self.received.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-                }
-                Some(Err(error)) => {
-                    return Err(Failure::Unreachable(format!(
-                        "the server at {} broke off: {error}",
-                        self.socket.display()
-                    )));
-                }
+                Some(chunk) => self.received.extend_from_slice(&chunk),
             }
         }
     }

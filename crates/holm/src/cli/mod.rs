@@ -4,14 +4,17 @@
 //! What is asked for goes to stdout, what went wrong to stderr. [`outcome::Failure`] says with which
 //! code a command ends.
 
+mod addresses;
 pub mod client;
 mod columns;
 mod exports;
 mod limits;
+mod links;
 mod listeners;
 mod monitor;
 mod namespaces;
 pub mod outcome;
+mod routes;
 mod top;
 
 use crate::admin::socket;
@@ -31,7 +34,7 @@ pub struct Options {
     /// /run/holm/admin.sock]
     #[arg(long, global = true, value_name = "SOCK")]
     pub admin: Option<PathBuf>,
-    /// The namespace that an `export`, `listen` or `limit` command is about
+    /// The namespace that an `export`, `listen`, `limit`, `link`, `addr` or `route` command is about
     #[arg(short = 'n', long = "ns", global = true, value_name = "NS")]
     pub ns: Option<NsSpec>,
 }
@@ -51,6 +54,15 @@ pub enum Command {
     /// What the clients of a namespace may take together; needs -n NS
     #[command(subcommand)]
     Limit(limits::Command),
+    /// The interfaces of a namespace's own network; needs -n NS
+    #[command(subcommand)]
+    Link(links::Command),
+    /// The addresses of those; needs -n NS
+    #[command(subcommand)]
+    Addr(addresses::Command),
+    /// Where that network leads; needs -n NS
+    #[command(subcommand)]
+    Route(routes::Command),
     /// Show every event, as it happens
     Monitor(Format),
     /// Show what the tenants do, live
@@ -105,12 +117,15 @@ async fn carry_out(options: &Options, command: &Command) -> Result<(), Failure> 
     };
     match command {
         Command::Ns(_) | Command::Monitor(_) | Command::Top(_) if options.ns.is_some() => {
-            Err(usage("-n goes with export, listen and limit"))
+            Err(usage("-n goes with export, listen, limit, link, addr and route"))
         }
         Command::Ns(command) => namespaces::carry_out(&client, command).await,
         Command::Export(command) => exports::carry_out(&client, &of_namespace()?, command).await,
         Command::Listen(command) => listeners::carry_out(&client, &of_namespace()?, command).await,
         Command::Limit(command) => limits::carry_out(&client, &of_namespace()?, command).await,
+        Command::Link(command) => links::carry_out(&client, &of_namespace()?, command).await,
+        Command::Addr(command) => addresses::carry_out(&client, &of_namespace()?, command).await,
+        Command::Route(command) => routes::carry_out(&client, &of_namespace()?, command).await,
         Command::Monitor(format) => monitor::carry_out(&client, *format).await,
         Command::Top(arguments) => top::carry_out(&client, arguments).await,
     }

@@ -1,8 +1,9 @@
 //! `holm ns show`: all that is known of a namespace.
 
+use super::super::links;
 use crate::model::{
-    CountersView, ExportView, HeldView, HolderView, LimitsSpec, ListenerView, NamespaceState,
-    NamespaceView,
+    CountersView, ExportView, HeldView, HolderView, LimitsSpec, LinkView, ListenerView,
+    NamespaceState, NamespaceView, RouteView,
 };
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -24,6 +25,13 @@ pub fn text(ns: &NamespaceView) -> String {
     }
     for listener in &ns.listeners {
         line(&mut text, "listen", &listener_text(listener));
+    }
+    for link in &ns.links {
+        line(&mut text, "link", &link_text(link));
+    }
+    for RouteView { spec, dev } in &ns.routes {
+        let by = dev.as_ref().map_or("nothing now".into(), |dev| format!("by {dev}"));
+        line(&mut text, "route", &format!("{} via {}, {by}", spec.to, spec.via));
     }
     if let Some(limits) = limits_text(&ns.limits) {
         line(&mut text, "limits", &limits);
@@ -82,6 +90,17 @@ fn listener_text(listener: &ListenerView) -> String {
     if let Some(netns) = &listener.spec.netns {
         let _ =
             write!(text, ", in network namespace {}", super::super::listeners::netns_text(netns));
+    }
+    text
+}
+
+fn link_text(link: &LinkView) -> String {
+    let mut text = format!("{}, {} {}", link.name, link.kind, links::show::state(link));
+    if let Some(master) = &link.master {
+        let _ = write!(text, ", port of {master}");
+    }
+    for address in &link.addresses {
+        let _ = write!(text, ", {address}");
     }
     text
 }
