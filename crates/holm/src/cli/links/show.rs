@@ -215,3 +215,59 @@ fn word(value: impl Serialize) -> String {
 fn dropped(counters: &DirectionCounters) -> u64 {
     counters.drops.values().sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lagg_is_shown_with_what_its_ports_and_partners_say() {
+        let end = |state: &[&str]| {
+            serde_json::json!({ "system-priority": 32768, "system": "02:00:00:00:00:01", "key": 9,
+                "port-priority": 255, "port": 1, "state": state })
+        };
+        let link: LinkView = serde_json::from_value(serde_json::json!({
+            "name": "lagg0", "type": "lagg", "index": 7, "flags": ["up", "running"], "mtu": 1500,
+            "mac": "02:00:00:00:00:07", "media": { "speed": 10000, "full-duplex": true },
+            "addresses": ["10.0.0.1/24", "fd00::1/64"],
+            "counters": {
+                "received": { "frames": 5, "bytes": 500, "errors": 0, "drops": { "no-port": 2, "not-up": 0 } },
+                "sent": { "frames": 6, "bytes": 600, "errors": 1, "drops": {} },
+            },
+            "lagg": {
+                "proto": "lacp", "hash": ["l3", "l4"],
+                "lacp": { "active": true, "fast": false, "system-priority": 32768, "strict": false },
+                "ports": [
+                    { "name": "p0", "sends": true, "receives": true, "lacp": {
+                        "actor": end(&["active", "in-sync"]), "partner": end(&["in-sync"]),
+                        "selected": true, "actor-churn": false, "partner-churn": false,
+                        "received": 3, "sent": 4, "malformed": 0 } },
+                    { "name": "p1", "sends": false, "receives": false, "lacp": {
+                        "actor": end(&[]), "selected": false, "actor-churn": true,
+                        "partner-churn": false, "received": 0, "sent": 4, "malformed": 1 } },
+                ],
+            },
+        }))
+        .unwrap();
+        let expected = "\
+lagg0: lagg, up
+  flags    up,running; mtu 1500; mac 02:00:00:00:00:07
+  media    10000 Mbit/s, full duplex
+  address  10.0.0.1/24
+  address  fd00::1/64
+  lagg     lacp; flows by l3,l4; active, slow, loose, system-priority 32768
+  port     p0 sends and receives
+           selected; we say active,in-sync (system 02:00:00:00:00:01, key 9, port 1)
+           the partner says in-sync (system 02:00:00:00:00:01, key 9, port 1)
+           LACPDUs: 3 received, 4 sent, 0 malformed
+  port     p1 is not used
+           not selected; we say nothing (system 02:00:00:00:00:01, key 9, port 1)
+           the partner has said nothing
+           LACPDUs: 0 received, 4 sent, 1 malformed; our end does not come to agree
+  received 5 frames, 500 bytes; 2 dropped: no-port
+  sent     6 frames, 600 bytes; 1 errors
+";
+        assert_eq!(text(&link), expected);
+        assert_eq!(lagg_cell(&link), "lacp:p0,p1");
+    }
+}
