@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
         let up = choice >> (2 + number) & 1 != 0;
         Member { number, collecting: up, distributing: up }
     });
-    let distribution = Distribution::new(Protocol::LoadBalance, hash, false, &members);
+    let distribution = Distribution::new(Protocol::LoadBalance, hash, &members);
     match distribution.choose(frame, || 0) {
         Choice::Nowhere => assert!(members.iter().all(|member| !member.distributing)),
         Choice::One(place) => assert!(members[place].distributing),

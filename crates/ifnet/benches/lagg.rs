@@ -156,7 +156,7 @@ fn choices() {
         let Ok(layers) = layers.parse::<HashLayers>() else { continue };
         for (name, frames) in [("IPv4", frames(ipv4)), ("IPv6", frames(ipv6))] {
             let hash = FlowHash::new(layers, 0x0123_4567_89ab_cdef);
-            let choice = Distribution::new(Protocol::Lacp, hash, false, &members);
+            let choice = Distribution::new(Protocol::Lacp, hash, &members);
             let cost = measure(&frames, |frame| {
                 black_box(choice.choose(black_box(frame), || 0));
             });
@@ -166,7 +166,7 @@ fn choices() {
     let hash = FlowHash::new(HashLayers::default(), 1);
     let start = Instant::now();
     for _ in 0..TIMES {
-        black_box(Distribution::new(Protocol::Lacp, hash, false, black_box(&members)));
+        black_box(Distribution::new(Protocol::Lacp, hash, black_box(&members)));
     }
     println!("making the choice: {:.2} us", start.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES));
 }

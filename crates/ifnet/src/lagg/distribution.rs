@@ -44,11 +44,7 @@ pub const MOST_PORTS: usize = 32;
 
 impl Distribution {
     /// With the first [`MOST_PORTS`] of `members`, in the order in which they came to be ports.
-    ///
-    /// With [`Protocol::Failover`] frames are taken from the port that is used, or from all: from
-    /// another one they come twice where both ports lead to the same network, and only there where
-    /// the other end has chosen another port.
-    pub fn new(protocol: Protocol, hash: FlowHash, take_all: bool, members: &[Member]) -> Self {
+    pub fn new(protocol: Protocol, hash: FlowHash, members: &[Member]) -> Self {
         let members = members.get(..MOST_PORTS).unwrap_or(members);
         let places = || (0u8..).zip(members);
         let mut senders: Vec<u8> =
@@ -64,9 +60,8 @@ impl Distribution {
             }
             Protocol::Failover => {
                 senders.truncate(1);
-                if !take_all {
-                    takers &= senders.first().map_or(0, |place| 1 << place);
-                }
+                // From another one they come twice where both lead to the same network.
+                takers &= senders.first().map_or(0, |place| 1 << place);
             }
             Protocol::LoadBalance | Protocol::Lacp => parts = share(members, &senders),
             Protocol::RoundRobin | Protocol::Broadcast => {}
@@ -151,7 +146,7 @@ mod tests {
 
     fn distribution(protocol: Protocol, members: &[Member]) -> Distribution {
         let hash = FlowHash::new(HashLayers::default(), 0x0123_4567_89ab_cdef);
-        Distribution::new(protocol, hash, false, members)
+        Distribution::new(protocol, hash, members)
     }
 
     /// A frame of one of many flows.
@@ -203,10 +198,6 @@ mod tests {
             assert_eq!(failover.choose(&frame(1), || 7), Choice::One(used));
             assert_eq!(taken(&failover), [used]);
             assert_eq!(failover.senders().collect::<Vec<_>>(), [used]);
-            let hash = FlowHash::new(HashLayers::default(), 1);
-            let all = Distribution::new(Protocol::Failover, hash, true, &members);
-            assert_eq!(all.choose(&frame(1), || 7), Choice::One(used));
-            assert_eq!(taken(&all), (used..3).collect::<Vec<_>>());
         }
     }
 

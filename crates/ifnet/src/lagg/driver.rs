@@ -15,7 +15,7 @@ use crate::life::stable_mac;
 use crate::request::{Reply, Request, RequestError};
 use holm_lifetime::levels::Locked;
 use holm_lifetime::sync::atomic::AtomicUsize;
-use holm_lifetime::sync::{Arc, Mutex, OnceLock};
+use holm_lifetime::sync::{Arc, Mutex};
 use holm_lifetime::{Ref, WeakRef};
 use holm_netns::InNs;
 use holm_netns::notifier::NsHeld;
@@ -69,14 +69,12 @@ impl Cloner for NewLagg {
             mtu_is_set: false,
         };
         let plan = Mutex::new(state.plan());
-        let own = OnceLock::new();
-        Ok(Box::new(Lagg { own, state: Mutex::new(state), plan, turns: AtomicUsize::new(0) }))
+        Ok(Box::new(Lagg { state: Mutex::new(state), plan, turns: AtomicUsize::new(0) }))
     }
 }
 
 /// The driver of a lagg.
 pub(crate) struct Lagg {
-    own: OnceLock<WeakRef<Interface>>,
     /// Not held when an interface is called, but to ask it something.
     pub(super) state: Mutex<State>,
     /// What follows from the state. Replaced while that is locked, and read by who carries frames.
@@ -87,8 +85,6 @@ pub(crate) struct Lagg {
 
 impl Driver for Lagg {
     fn attach(&self, interface: &WeakRef<Interface>) -> Result<(), DriverError> {
-        // It is attached once.
-        let _ = self.own.set(interface.clone());
         let Some(interface) = interface.upgrade() else { return Ok(()) };
         let by_name = stable_mac(interface.namespace().id().name.as_str(), interface.name());
         let protocol = {

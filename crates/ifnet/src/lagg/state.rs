@@ -141,7 +141,7 @@ impl State {
         let hash = FlowHash::new(self.layers, self.seed);
         let ports = self.ports.iter();
         Arc::new(Plan {
-            distribution: Distribution::new(self.protocol, hash, false, &members),
+            distribution: Distribution::new(self.protocol, hash, &members),
             ports: ports
                 .map(|port| PlannedPort { number: port.number, interface: port.interface.clone() })
                 .collect(),
