@@ -75,7 +75,7 @@ impl Cloner for NewLagg {
 
 /// The driver of a lagg.
 pub(crate) struct Lagg {
-    /// Not held when an interface is called, but to ask it something.
+    /// Not held when an interface is called, but to ask it something and to send.
     pub(super) state: Mutex<State>,
     /// What follows from the state. Replaced while that is locked, and read by who carries frames.
     plan: Mutex<Arc<Plan>>,
@@ -306,15 +306,16 @@ impl Lagg {
     /// Changes the state, and does what follows from it but for the ends of it that are told under the
     /// configuration lock. Whether the lagg's link is another now.
     fn update(&self, change: impl FnOnce(&mut State) -> Followed) -> bool {
-        let (followed, link_changed) = {
-            let mut state = self.state.lock();
-            let followed = change(&mut state);
-            let after = state.plan();
+        let mut state = self.state.lock();
+        let followed = change(&mut state);
+        let after = state.plan();
+        let link_changed = {
             let mut plan = self.plan.lock();
             let link_changed = plan.link() != after.link();
             *plan = after;
-            (followed, link_changed)
+            link_changed
         };
+        // Under the lock, so that a partner is told last what is so last.
         for (port, pdu) in followed.pdus {
             if let Some(port) = port.upgrade() {
                 port.transmit(&mut vec![pdu.frame(port.mac())]);
