@@ -35,7 +35,7 @@ pub trait Wire: Send + Sync + 'static {
     fn send(&self, frames: &mut Frames) -> io::Result<Sent>;
 
     /// Whether somebody is at the other end, as far as can be known without asking the kernel. It
-    /// changes in [`receive`](Self::receive) and [`send`](Self::send).
+    /// changes in [`receive`](Self::receive) and [`send`](Self::send); if otherwise, it is an event.
     fn has_peer(&self) -> bool;
 
     /// The MTU is this from now on. A kernel interface at the other end is told where that is ours to do.

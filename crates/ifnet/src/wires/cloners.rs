@@ -2,6 +2,7 @@
 
 use super::{
     Dgram, DgramOptions, OpenError, Packet, PacketOptions, Stream, StreamOptions, Tap, TapOptions,
+    carrier,
 };
 use crate::driver::{Cloner, Driver, DriverError};
 use crate::wire::Wire;
@@ -74,6 +75,7 @@ fn inside<W: Wire>(
     enter: Enter,
     mut open: impl FnMut() -> Result<W, OpenError> + Send,
 ) -> Result<Box<dyn Driver>, DriverError> {
+    carrier::start();
     let mut opened = None;
     enter(&mut || opened = Some(open()))?;
     match opened {

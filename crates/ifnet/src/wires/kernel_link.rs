@@ -59,6 +59,16 @@ impl KernelLink {
     }
 }
 
+/// The lower half of the flags of an interface, by a socket in its network namespace.
+pub(super) fn flags(control: impl AsFd, index: u32) -> io::Result<u32> {
+    let mut request = request(&index_to_name(&control, index)?)?;
+    ask::<SIOCGIFFLAGS>(control, &mut request)?;
+    // SAFETY: the kernel has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    // They are the bits of an unsigned number.
+    Ok(u32::from(flags as u16))
+}
+
 /// Makes a descriptor of /dev/net/tun that of a tap, without a header before its frames. The kernel
 /// chooses a number for `%d`; what it is called in the end is returned.
 pub(super) fn make_tap(tun: impl AsFd, name: &str, exclusive: bool) -> io::Result<String> {

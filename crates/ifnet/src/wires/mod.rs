@@ -7,6 +7,7 @@
 //!
 //! The options are the [cloners](crate::Cloner) of their kinds.
 
+mod carrier;
 mod cloners;
 pub mod dgram;
 pub mod framing;

@@ -1,6 +1,7 @@
 //! `packet`: an interface of the kernel that somebody else has made: a virtual machine's tap, the end of
 //! a veth pair, a network card.
 
+use super::carrier::Carrier;
 use super::kernel_link::KernelLink;
 use super::offload::{self, Unfinished};
 use super::raw::{Message, PacketSocket};
@@ -9,7 +10,7 @@ use super::{OpenError, VLAN_TAG, is_frame, scratch, together};
 use crate::frame::Frames;
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
-use holm_lifetime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -37,8 +38,7 @@ pub struct Packet {
     readiness: Readiness,
     /// Room is waited for.
     waits: Mutex<bool>,
-    /// As far as the last frame has told.
-    is_up: AtomicBool,
+    carrier: Carrier,
     dropped: AtomicU32,
 }
 
@@ -64,20 +64,14 @@ impl Packet {
         let readiness = Readiness::new()
             .and_then(|readiness| readiness.add(&socket, Events::Read).map(|()| readiness))
             .map_err(|error| failed("watch the packet socket at", error.into()))?;
-        let (is_up, dropped) = (AtomicBool::new(true), AtomicU32::new(0));
-        Ok(Self { link, socket, readiness, waits: Mutex::new(false), is_up, dropped })
-    }
-
-    fn seen(&self, up: bool) {
-        // It is read often and changes seldom.
-        if self.is_up.load(Ordering::Relaxed) != up {
-            self.is_up.store(up, Ordering::Relaxed);
-        }
+        let carrier = Carrier::watch(link.index(), &readiness)
+            .map_err(|error| failed("watch the link of", error))?;
+        let (waits, dropped) = (Mutex::new(false), AtomicU32::new(0));
+        Ok(Self { link, socket, readiness, waits, carrier, dropped })
     }
 
     /// What it means that the interface is not there or not up.
     fn down(&self) -> io::Result<()> {
-        self.seen(false);
         if self.socket.is_orphan() { Err(Errno::NXIO.into()) } else { Ok(()) }
     }
 
@@ -101,6 +95,7 @@ impl Wire for Packet {
     fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
         let mut received = Received::default();
         let mut left = most;
+        self.carrier.look();
         scratch::slots(|space| {
             while left > 0 {
                 let before = frames.len();
@@ -115,7 +110,6 @@ impl Wire for Packet {
                 });
                 match taken {
                     Ok(count) => {
-                        self.seen(true);
                         // Fewer than there was room for may mean that one was refused, not that no
                         // more are there.
                         left = left.saturating_sub(count.max(frames.len() - before));
@@ -151,7 +145,6 @@ impl Wire for Packet {
                         sent.bytes += frame.len() as u64;
                     }
                     taken += count;
-                    self.seen(true);
                 }
                 Err(Errno::AGAIN) => break true,
                 Err(Errno::INTR) => {}
@@ -170,7 +163,7 @@ impl Wire for Packet {
     }
 
     fn has_peer(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
+        self.carrier.is_up()
     }
 
     fn set_mtu(&self, mtu: usize) -> io::Result<()> {

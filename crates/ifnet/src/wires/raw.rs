@@ -131,6 +131,19 @@ impl PacketSocket {
     }
 }
 
+/// Which of the kernel's network namespaces a socket is in: a number that none other has, or had.
+pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of_val(&cookie) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_NETNS_COOKIE);
+    // SAFETY: the number lives during the call, and the length is its.
+    let asked = unsafe {
+        let socket = socket.as_fd().as_raw_fd();
+        libc::getsockopt(socket, level, option, (&raw mut cookie).cast(), &raw mut length)
+    };
+    if asked == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
