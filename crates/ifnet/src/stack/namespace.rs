@@ -5,7 +5,9 @@ use super::sockets::{Datagrams, Listener, Stream};
 use super::{Config, Limits, Network, Route};
 use crate::frame::Frames;
 use crate::request::RequestError;
-use crate::{Flags, IfnetSubsystem, Interface, LinkChange, LinkEvent, Receiver, Request, lo};
+use crate::{
+    Flags, IfnetSubsystem, Interface, LinkChange, LinkEvent, LinkState, Receiver, Request, lo,
+};
 use holm_lifetime::WeakRef;
 use holm_lifetime::levels::{HeldLevels, Holding, Locked, NsRtnl};
 use holm_lifetime::sync::{Arc, Mutex, Weak};
@@ -122,10 +124,11 @@ impl Notifier<LinkEvent> for Namespaces {
         let Some(interface) = event.interface.upgrade() else { return Ok(()) };
         let goes = event.change == LinkChange::Unregistered;
         tenant.follow(&interface, goes, held)?;
-        let moved = [LinkChange::Up, LinkChange::Link(crate::LinkState::Up)];
-        if moved.contains(&event.change)
-            && let Some(stack) = tenant.stack(interface.index())
-        {
+        let moved = matches!(
+            event.change,
+            LinkChange::Up | LinkChange::Link(LinkState::Up) | LinkChange::ActivePort(Some(_))
+        );
+        if moved && let Some(stack) = tenant.stack(interface.index()) {
             stack.announce();
         }
         Ok(())
