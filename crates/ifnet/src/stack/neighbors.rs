@@ -227,7 +227,7 @@ mod tests {
         let mut neighbors = Neighbors::default();
         assert!(neighbors.update(second(0), ip(0), MAC).is_empty());
         assert_eq!(neighbors.way(second(0), ip(0), vec![]), Way::Waits { ask: true });
-        for n in 0..5000 {
+        for n in 0..1500 {
             neighbors.learn(second(1), ip(n), MAC);
             neighbors.way(second(1), ip(10_000 + n), vec![]);
         }

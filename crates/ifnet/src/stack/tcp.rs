@@ -379,7 +379,10 @@ impl Tcp {
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.has_news() {
-            self.wakes.extend(connection.wake.clone());
+            // The last that there is to tell; who is told may hold the connection.
+            let last = state == State::Closed;
+            let wake = if last { connection.wake.take() } else { connection.wake.clone() };
+            self.wakes.extend(wake);
         }
         if state == State::Closed && self.by_ends.get(&connection.ends) == Some(&id) {
             self.by_ends.remove(&connection.ends);

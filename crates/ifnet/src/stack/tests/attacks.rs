@@ -37,7 +37,7 @@ fn a_flood_of_syns_costs_bounded_memory_and_lets_others_through() {
     let before = net.connect(false);
     let limit = Limits::default().half_open;
     let to = (address(0, false), NFS);
-    for n in 0..5000_u32 {
+    for n in 0..3000_u32 {
         let from = (IpAddr::V4(Ipv4Addr::from(0x0a00_0003 + n % 200)), 1024 + (n / 200) as u16);
         net.machines[0].input(net.now, &segment(from, to, n, SYN));
         if n % 100 == 0 {
@@ -53,7 +53,7 @@ fn a_flood_of_syns_costs_bounded_memory_and_lets_others_through() {
         assert!(usage.half_open <= limit && usage.connections <= limit + 5);
     }
     let usage = net.machines[0].usage();
-    assert!(usage.dropped.get(Reason::HalfOpen) >= 4000, "{usage:?}");
+    assert!(usage.dropped.get(Reason::HalfOpen) >= 2000, "{usage:?}");
     net.pass(Limits::default().half_open_for + Duration::from_secs(1));
     assert_eq!(net.machines[0].usage().half_open, 0);
     net.ping(before);
@@ -181,7 +181,7 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Whatever comes, nothing breaks, what is sent is well-formed, and others go on.
     #[test]

@@ -171,7 +171,7 @@ pub(super) fn accepting(stack: &Arc<Stack>) -> (crate::stack::Listener, impl Fn(
 
 #[test]
 fn threads_at_both_ends_exchange_everything_over_a_link_with_little_room() {
-    for (mtu, room) in [(1500, 7), (65_521, 1), (9000, 1000)] {
+    for (mtu, room) in [(1500, 7), (65_521, 1)] {
         let [server, client] = cabled(mtu, room);
         let (_listener, accept) = accepting(&server);
         std::thread::scope(|scope| {
@@ -193,7 +193,7 @@ fn threads_at_both_ends_exchange_everything_over_a_link_with_little_room() {
                 });
                 scope.spawn(move || {
                     let ours = Arc::new(Waiting::new(ours));
-                    let all: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8 ^ n).collect();
+                    let all: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8 ^ n).collect();
                     // The bell is for one, so one thread does both.
                     let (mut sent, mut came) = (0, Vec::<u8>::new());
                     let mut space = vec![0; 70_000];

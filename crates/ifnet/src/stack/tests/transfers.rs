@@ -56,7 +56,7 @@ fn everything_arrives_in_order_whatever_the_link_does() {
             net.listen(0, NFS);
             net.weather = weather;
             let ids = net.connect(v6);
-            exchange(&mut net, ids, &bytes(1, 300_000), &bytes(2, 200_000));
+            exchange(&mut net, ids, &bytes(1, 150_000), &bytes(2, 100_000));
             finish(&mut net, ids);
         }
     }
@@ -67,7 +67,7 @@ fn a_large_transfer_fills_and_drains_all_buffers() {
     let mut net = Net::new(65_521, 1);
     net.listen(0, NFS);
     let ids = net.connect(false);
-    exchange(&mut net, ids, &bytes(1, 5 << 20), &bytes(2, 3 << 20));
+    exchange(&mut net, ids, &bytes(1, 3 << 20), &bytes(2, 1 << 20));
     finish(&mut net, ids);
 }
 
@@ -76,7 +76,7 @@ fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
     let mut net = Net::new(1500, 5);
     net.listen(0, NFS);
     let ids = net.connect(true);
-    let all = bytes(3, 3 << 20);
+    let all = bytes(3, 5 << 19);
     let mut sent = 0;
     // Nobody reads.
     for _ in 0..20_000 {
@@ -129,12 +129,12 @@ fn memory_is_given_back_when_a_transfer_is_over_but_nothing_that_is_still_needed
     let mut net = Net::new(1500, 8);
     net.listen(0, NFS);
     let ids = net.connect(false);
-    let all = bytes(1, 2 << 20);
+    let all = bytes(1, 1 << 20);
     exchange(&mut net, ids, &all, &all);
     let resident = |net: &mut Net, of: usize, id| {
         net.machines[of].with(net.now, id, |c| c.buffered().resident()).unwrap()
     };
-    assert!(resident(&mut net, 0, ids.1) > 1 << 20);
+    assert!(resident(&mut net, 0, ids.1) >= 1 << 20);
     // Bytes that nobody takes stay.
     assert_eq!(net.send(1, ids.0, b"kept"), 4);
     net.pass(Duration::from_secs(10));
