@@ -76,6 +76,8 @@ impl Stack {
 
     /// The time has come that [`Outside::wake_at`] was told, or there is room again.
     pub fn tick(&self) {
+        // However early it is: what is due is told anew.
+        self.shared.lock().outbox.alarm = None;
         self.run(|_, _| ());
     }
 

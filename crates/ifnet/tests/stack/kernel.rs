@@ -188,3 +188,47 @@ fn kernel_pings_us() {
         }
     });
 }
+
+/// How fast it is, in a release build: `cargo test --release -p holm-ifnet --test stack -- --ignored
+/// --nocapture`. Against the kernel's own loopback, in the same run.
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_it_is() {
+    for mtu in [1500, 65_521] {
+        with_a_tap(mtu, |_, addresses| measure(&format!("tap, MTU {mtu}"), addresses[0], NFS));
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.set_nodelay(true).unwrap();
+            let mut space = vec![0; 100_000];
+            while let Ok(count @ 1..) = stream.read(&mut space) {
+                stream.write_all(&space[..count]).unwrap();
+            }
+        }
+    });
+    measure("loopback", IpAddr::from([127, 0, 0, 1]), port);
+}
+
+/// There and back, once as much as there is, and once a little at a time.
+fn measure(what: &str, address: IpAddr, port: u16) {
+    let stream = TcpStream::connect(SocketAddr::new(address, port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (chunk, count) = (vec![7; 1 << 20], 1000);
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..count).for_each(|_| (&stream).write_all(&chunk).unwrap()));
+        let mut space = vec![0; 1 << 20];
+        (0..count).for_each(|_| (&stream).read_exact(&mut space).unwrap());
+    });
+    let rate = f64::from(count) / 1024.0 / began.elapsed().as_secs_f64();
+    let mut space = [0; 128];
+    let began = std::time::Instant::now();
+    for _ in 0..20_000 {
+        (&stream).write_all(&space).unwrap();
+        (&stream).read_exact(&mut space).unwrap();
+    }
+    let call = began.elapsed().as_secs_f64() / 20_000.0 * 1e6;
+    println!("{what}: {rate:.2} GiB/s there and back, {call:.1} us a call of 128 bytes");
+}
