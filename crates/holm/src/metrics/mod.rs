@@ -6,5 +6,6 @@ mod statistics;
 
 pub use prometheus::{CONTENT, text};
 pub use statistics::{
-    Errors, Files, Latency, NamespaceStatistics, Operations, PoolStatistics, Statistics,
+    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Statistics,
 };

@@ -1,6 +1,9 @@
 //! The numbers in the OpenMetrics text format, which Prometheus reads.
 
-use super::statistics::{Errors, Latency, NamespaceStatistics, Operations, Statistics};
+use super::statistics::{
+    Errors, Latency, LinkStatistics, NamespaceStatistics, Operations, Statistics,
+};
+use crate::model::DirectionCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -31,6 +34,9 @@ struct Number {
     unit: Option<Unit>,
     of: fn(&NamespaceStatistics) -> u64,
 }
+
+/// A number that each direction of a link has: its name, what it is, its unit, and where it is found.
+type LinkNumber = (&'static str, &'static str, Option<Unit>, fn(&DirectionCounters) -> u64);
 
 const fn number(
     name: &'static str,
@@ -95,7 +101,8 @@ impl Collector for Numbers {
         }
         self.errors(encoder)?;
         self.bytes(encoder)?;
-        self.latency(encoder)
+        self.latency(encoder)?;
+        self.links(encoder)
     }
 }
 
@@ -156,6 +163,49 @@ impl Numbers {
         Ok(())
     }
 
+    fn links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
+        let help = "1 if frames can go by an interface";
+        let mut metric = encoder.encode_descriptor("link_running", help, None, gauge)?;
+        for (ns, link) in self.all_links() {
+            let [name, id, link_name, _] = of_link(ns, link, "");
+            let labels = [name, id, link_name];
+            value(&mut metric.encode_family(&labels)?, gauge, link.running.into())?;
+        }
+        let numbers: [LinkNumber; 3] = [
+            ("link_frames", "Frames that passed an interface", None, |of| of.frames),
+            ("link", "Bytes of frames that passed an interface", Some(Unit::Bytes), |of| of.bytes),
+            ("link_errors", "Calls of the system that failed for an interface", None, |of| {
+                of.errors
+            }),
+        ];
+        for (name, help, unit, of) in numbers {
+            let mut metric = encoder.encode_descriptor(name, help, unit.as_ref(), counter)?;
+            for (ns, link) in self.all_links() {
+                for (direction, counted) in directions(link) {
+                    let labels = of_link(ns, link, direction);
+                    value(&mut metric.encode_family(&labels)?, counter, of(counted))?;
+                }
+            }
+        }
+        let help = "Frames that an interface has dropped";
+        let mut metric = encoder.encode_descriptor("link_drops", help, None, counter)?;
+        for (ns, link) in self.all_links() {
+            for (direction, counted) in directions(link) {
+                for (reason, count) in &counted.drops {
+                    let [a, b, c, d] = of_link(ns, link, direction);
+                    let labels = [a, b, c, d, ("reason", reason.clone())];
+                    value(&mut metric.encode_family(&labels)?, counter, *count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all_links(&self) -> impl Iterator<Item = (&NamespaceStatistics, &LinkStatistics)> {
+        self.0.namespaces.iter().flat_map(|ns| ns.links.iter().map(move |link| (ns, link)))
+    }
+
     /// The operations of all namespaces, with their names and numbers.
     fn operations(&self) -> impl Iterator<Item = (&str, String, &Operations)> {
         self.0
@@ -168,6 +218,20 @@ impl Numbers {
 fn of_namespace(ns: &NamespaceStatistics) -> [(&'static str, String); 2] {
     // A name can be used again, and then counts from the beginning.
     [("ns", ns.name.clone()), ("id", ns.id.to_string())]
+}
+
+fn of_link(
+    ns: &NamespaceStatistics,
+    link: &LinkStatistics,
+    direction: &str,
+) -> [(&'static str, String); 4] {
+    let [name, id] = of_namespace(ns);
+    [name, id, ("link", link.name.clone()), ("direction", direction.to_owned())]
+}
+
+/// Seen from the namespace.
+fn directions(link: &LinkStatistics) -> [(&'static str, &DirectionCounters); 2] {
+    [("in", &link.counters.received), ("out", &link.counters.sent)]
 }
 
 fn value(metric: &mut MetricEncoder<'_>, kind: MetricType, count: u64) -> Result<(), Error> {

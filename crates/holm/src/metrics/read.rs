@@ -1,10 +1,14 @@
 //! Reads the numbers from the parts that count.
 
 use super::statistics::{
-    Errors, Files, Latency, NamespaceStatistics, Operations, PoolStatistics, Statistics,
+    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Statistics,
 };
+use crate::model::LinkCounters;
 use crate::nfs::Nfs;
 use crate::server::Server;
+use holm_ifnet::{Flags, IfnetSubsystem, Interface, NsInterfaces, lo};
+use holm_lifetime::Ref;
 use holm_netns::{Inside, NsId};
 use holm_nfs_proto::nfs3;
 use holm_nfsd::Status;
@@ -62,7 +66,19 @@ fn namespace(id: &NsId, inside: &Inside) -> Option<NamespaceStatistics> {
         panics: pool.panics,
         files: inside.get::<Caches<Object>>().map(files).unwrap_or_default(),
         operations: served.service().map_or(Vec::new(), |service| operations(service)),
+        links: inside.get::<IfnetSubsystem>().map(links).unwrap_or_default(),
     })
+}
+
+fn links(interfaces: &NsInterfaces) -> Vec<LinkStatistics> {
+    let all = interfaces.list();
+    let own = all.iter().filter(|interface| interface.kind() != lo::KIND);
+    let one = |interface: &Ref<Interface>| LinkStatistics {
+        name: interface.name().to_string(),
+        running: interface.flags().has(Flags::UP | Flags::RUNNING),
+        counters: LinkCounters::of(interface),
+    };
+    own.map(one).collect()
 }
 
 fn files(cache: &Cache<Object>) -> Files {

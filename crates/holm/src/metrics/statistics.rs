@@ -1,5 +1,6 @@
 //! The numbers, as nouns. Those that count what has happened only grow while the namespace lives.
 
+use crate::model::LinkCounters;
 use holm_nfsd::statistics::Histogram;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -78,6 +79,21 @@ pub struct NamespaceStatistics {
     pub files: Files,
     /// NFS, by procedure; those that were never called are left out.
     pub operations: Vec<Operations>,
+    /// Its own interfaces; not `lo`.
+    #[serde(default)]
+    pub links: Vec<LinkStatistics>,
+}
+
+/// An interface of a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct LinkStatistics {
+    /// Its name.
+    pub name: String,
+    /// Frames can go by it.
+    pub running: bool,
+    /// What it has counted.
+    pub counters: LinkCounters,
 }
 
 /// The file cache of a namespace.

@@ -331,7 +331,7 @@ impl<'s> Started<'s> {
         let elsewhere = Elsewhere { owners, programmes, find: &find };
         for phase in 0..PHASES {
             for (site, phases, _) in &mut sites {
-                for step in phases.iter_mut().nth(phase).into_iter().flatten() {
+                for step in phases.get_mut(phase).into_iter().flatten() {
                     site.take(&step, &elsewhere, &mut self.leaving)?;
                     self.taken.push((site.clone(), step));
                 }

@@ -252,7 +252,6 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
         let lagg =
             laggs.iter().find(|(lagg, _)| *lagg == name).map(|(_, status)| lagg_view(status));
         let media = interface.media();
-        let counters = interface.counters().values();
         LinkView {
             name: name.to_string(),
             kind: kind(interface.kind()),
@@ -263,10 +262,7 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
             media: MediaView { speed: media.speed, full_duplex: media.full_duplex },
             addresses: interface.addresses().iter().map(ToString::to_string).collect(),
             master,
-            counters: LinkCounters {
-                received: direction(&counters.received),
-                sent: direction(&counters.sent),
-            },
+            counters: LinkCounters::of(interface),
             lagg,
             spec: tenant.network.link(name.as_str()).cloned(),
         }
@@ -367,7 +363,15 @@ fn flags(flags: Flags) -> Vec<String> {
     all.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| name.to_owned()).collect()
 }
 
-pub(crate) fn direction(values: &DirectionValues) -> DirectionCounters {
+impl LinkCounters {
+    /// What an interface has counted.
+    pub(crate) fn of(interface: &Interface) -> Self {
+        let counters = interface.counters().values();
+        Self { received: direction(&counters.received), sent: direction(&counters.sent) }
+    }
+}
+
+fn direction(values: &DirectionValues) -> DirectionCounters {
     let drops = DropReason::ALL.into_iter().map(|reason| (reason, values.dropped(reason)));
     let drops = drops.filter(|(_, count)| *count > 0);
     DirectionCounters {

@@ -171,6 +171,8 @@ impl Network {
         let Plan { phases: [going, coming, saying] } = &mut plan;
         let goes = |old: &LinkSpec| !after.link(&old.name).is_some_and(|new| is_same(old, new));
         let comes = |new: &LinkSpec| !self.link(&new.name).is_some_and(|old| is_same(old, new));
+        // One of a pair that is said of elsewhere does.
+        let stays = |name: &str| !self.links.iter().any(|link| link.name == name && goes(link));
         // Laggs let go of their ports before these go.
         let laggs_first = |link: &&LinkSpec| link.kind != LinkKind::Lagg;
         let mut olds: Vec<&LinkSpec> = self.links.iter().collect();
@@ -184,7 +186,7 @@ impl Network {
             for cidr in self.addresses(old)?.into_iter().filter(|cidr| !kept.contains(cidr)) {
                 going.push(ask(old, Request::RemoveAddress(cidr), Request::AddAddress(cidr))?);
             }
-            for port in old.ports.iter().skip(common(old, new)) {
+            for port in old.ports.iter().skip(common(old, new, stays)) {
                 let port = if_name(port)?;
                 going.push(ask(old, lagg(LaggRequest::RemovePort(port)), join(port))?);
             }
@@ -204,7 +206,7 @@ impl Network {
         }
         for new in &news {
             let old = self.link(&new.name).filter(|_| !comes(new));
-            for port in new.ports.iter().skip(old.map_or(0, |old| common(old, Some(new)))) {
+            for port in new.ports.iter().skip(old.map_or(0, |old| common(old, Some(new), stays))) {
                 let port = if_name(port)?;
                 saying.push(ask(new, join(port), lagg(LaggRequest::RemovePort(port)))?);
             }
@@ -267,10 +269,11 @@ fn is_same(one: &LinkSpec, other: &LinkSpec) -> bool {
     rest(one) == rest(other) && (!as_new || one.kind == LinkKind::Lo)
 }
 
-/// How many ports, from the first, are the same.
-fn common(old: &LinkSpec, new: Option<&LinkSpec>) -> usize {
+/// How many ports, from the first, are the same and stay.
+fn common(old: &LinkSpec, new: Option<&LinkSpec>, stays: impl Fn(&str) -> bool) -> usize {
     let Some(new) = new else { return 0 };
-    old.ports.iter().zip(&new.ports).take_while(|(old, new)| old == new).count()
+    let pairs = old.ports.iter().zip(&new.ports);
+    pairs.take_while(|(old, new)| old == new && stays(old)).count()
 }
 
 /// What is said of a link beside its ports and addresses. One that is new was made with it.

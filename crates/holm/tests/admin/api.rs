@@ -213,9 +213,7 @@ fn every_route_answers_as_it_is_described() {
 fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &Value) {
     let links = "/namespaces/{ns}/links";
     let own = "/namespaces/blue/links";
-    let port = |name: &str| {
-        json!({ "name": name, "type": "stream", "path": format!("{folder}/{name}.sock") })
-    };
+    let port = |name: &str| json!({ "name": name, "type": "stream", "path": format!("{folder}/{name}.sock") });
     let made = api.ask("POST", links, own, Some(port("p0")), 201).json();
     assert_eq!((&made["type"], &made["mtu"]), (&json!("stream"), &json!(1500)));
     api.ask("POST", links, own, Some(port("p0")), 409);
@@ -286,6 +284,19 @@ fn every_event_is_as_described(server: &Running, api: &Described<'_>) {
         &server.folder().join("red").to_string_lossy(),
     ]);
     server.says(&["-n", "seen", "listen", "add", "127.0.0.1:0"]);
+    let path = server.folder().join("seen.sock");
+    let link = json!({ "name": "p0", "type": "stream", "path": path, "addr": ["10.0.0.1/24"] });
+    let route = json!({ "to": "default", "via": "10.0.0.2" });
+    for (method, uri, body) in [
+        ("POST", "links", Some(link)),
+        ("POST", "routes", Some(route)),
+        ("DELETE", "routes?to=default&via=10.0.0.2", None),
+        ("DELETE", "links?name=p0&wait=20", None),
+    ] {
+        let body = body.map(|body| body.to_string());
+        let answer = server.ask(method, &format!("/namespaces/seen/{uri}"), body.as_deref());
+        assert!(answer.status < 300, "{method} {uri}: {}", answer.status);
+    }
     server.says(&["ns", "del", "seen"]);
     let mut seen = BTreeSet::new();
     // Between the lengths of the chunks.
@@ -299,7 +310,18 @@ fn every_event_is_as_described(server: &Running, api: &Described<'_>) {
             break;
         }
     }
-    for expected in ["created", "draining", "gone", "export-added", "listener-added"] {
+    for expected in [
+        "created",
+        "draining",
+        "gone",
+        "export-added",
+        "listener-added",
+        "link-added",
+        "link-changed",
+        "link-removed",
+        "route-added",
+        "route-removed",
+    ] {
         assert!(seen.contains(expected), "{expected} in {seen:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! The numbers: what they add up to, and that Prometheus can read them.
 
 use holm::metrics::{
-    Errors, Files, Latency, NamespaceStatistics, Operations, PoolStatistics, Statistics, text,
+    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Statistics, text,
 };
+use holm::model::{DirectionCounters, LinkCounters};
 use prometheus_parse::{Sample, Scrape, Value};
 use proptest::prelude::*;
 
@@ -68,6 +70,10 @@ fn prometheus_reads_every_number() {
         bytes: 12,
         errors: vec![Errors { status: "NFS3ERR_STALE".into(), count: 11 }],
     };
+    let drops = [("queue-full".to_owned(), 14)].into();
+    let sent = DirectionCounters { frames: 12, bytes: 13, errors: 15, drops };
+    let counters = LinkCounters { sent, ..LinkCounters::default() };
+    let link = LinkStatistics { name: "p0".into(), running: true, counters };
     let ns = NamespaceStatistics {
         name: "blue".into(),
         id: 7,
@@ -79,6 +85,7 @@ fn prometheus_reads_every_number() {
         slow: true,
         files: Files { open: 9, ..Files::default() },
         operations: vec![operations],
+        links: vec![link],
         ..NamespaceStatistics::default()
     };
     let pool = PoolStatistics { threads: 2, ..PoolStatistics::default() };
@@ -115,6 +122,17 @@ fn prometheus_reads_every_number() {
     assert_eq!(value("holm_errors_total", &stale), 11.0);
     assert_eq!(value("holm_file_bytes_total", &read), 12.0);
     assert_eq!(value("holm_operation_seconds_count", &read), 3.0);
+    let out = [("ns", "blue"), ("link", "p0"), ("direction", "out")];
+    let full = [("link", "p0"), ("direction", "out"), ("reason", "queue-full")];
+    assert_eq!(value("holm_link_running", &[("ns", "blue"), ("link", "p0")]), 1.0);
+    for (name, labels, expected) in [
+        ("holm_link_frames_total", &out, 12.0),
+        ("holm_link_bytes_total", &out, 13.0),
+        ("holm_link_errors_total", &out, 15.0),
+        ("holm_link_drops_total", &full, 14.0),
+    ] {
+        assert_eq!(value(name, labels), expected, "{name}");
+    }
     let histogram = scrape.samples.iter().find_map(|sample| match &sample.value {
         Value::Histogram(buckets) if sample.metric == "holm_operation_seconds" => Some(buckets),
         _ => None,

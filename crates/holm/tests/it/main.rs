@@ -1,6 +1,7 @@
 //! A server in this process, with clients of its own.
 
 mod config;
+mod config_links;
 mod container;
 mod containers;
 mod host;

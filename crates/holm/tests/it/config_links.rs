@@ -1,0 +1,150 @@
+//! Links, addresses and routes in the configuration.
+
+use crate::world::{World, stop};
+use holm::config::{Config, Configured};
+use holm::model::{Happened, LaggProto, LinkView};
+use holm::server::Server;
+use std::fs;
+
+/// A configuration with `{}` for the folder of the world.
+fn text(world: &World, text: &str) -> String {
+    text.replace("{}", &world.folder.path().display().to_string())
+}
+
+fn said(world: &World, config: &str) -> Vec<String> {
+    let mistakes = Config::parse(&text(world, config)).unwrap_err();
+    let folder = world.folder.path().display().to_string();
+    mistakes.iter().map(|mistake| mistake.to_string().replace(&folder, "{}")).collect()
+}
+
+fn link(server: &Server, name: &str) -> LinkView {
+    let links = server.links("green").unwrap();
+    links.into_iter().find(|link| link.name == name).unwrap()
+}
+
+/// Two sockets of a virtual machine as one interface.
+const GREEN: &str = r#"
+[ns.green]
+link   = [{ name = "p0", type = "stream", path = "{}/net0.sock" },
+          { name = "p1", type = "stream", path = "{}/net1.sock" },
+          { name = "lagg0", type = "lagg", proto = "lacp", ports = ["p0", "p1"], addr = ["10.0.0.1/24"] }]
+export = [{ path = "/", dir = "{}/green" }]
+"#;
+
+#[test]
+fn network_is_read_and_served() {
+    let world = World::new();
+    world.directory("green");
+    let config = Config::parse(&text(&world, GREEN)).unwrap();
+    assert_eq!(config.summary(), "1 namespace, 1 export, 0 listeners, 3 links");
+    let server = world.server();
+    let file = world.folder.path().join("holm.toml");
+    Configured::begin(&file, config, &server).unwrap();
+    let lagg = link(&server, "lagg0");
+    let view = lagg.lagg.unwrap();
+    assert_eq!((view.proto, lagg.addresses), (LaggProto::Lacp, vec!["10.0.0.1/24".to_owned()]));
+    assert_eq!(view.ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["p0", "p1"]);
+    stop(server);
+}
+
+#[test]
+fn what_is_wrong_with_a_network_is_said_where_it_is_and_with_what_to_do() {
+    let world = World::new();
+    let config = r#"[ns.blue]
+link = [
+  { name = "p0", type = "stream", path = "relative", mtu = 5 },
+  { name = "p0", type = "tap", path = "/x", mac = "ff:ff:ff:ff:ff:ff" },
+  { name = "p1", type = "strem", path = "/run/p1" },
+  { name = "lagg0", type = "lagg", ports = ["p0", "p9"], proto = "lacpp", addr = "10.0.0.1/24" },
+  { name = "a-very-long-name", type = "lagg", addr = ["10.0.0.0/24", "10.0.0.1"] },
+  { name = "to-green", type = "pair", peer = "x", peer-ns = "gren" },
+  { name = "d0", type = "dgram", path = "/run/d0", prot = 1 },
+]
+addr = [{ cidr = "10.0.0.1/24", dev = "p7" }, { cidr = "10.0.0.256/24", dev = "d0" }]
+route = [{ to = "default", via = "10.9.9.9" }, { to = "10.0.0.0/8", via = "fd00::1" }, { via = "x" }]
+
+[ns.green]
+link = [{ name = "d0", type = "dgram", path = "/run/d0" }]
+"#;
+    let expected = [
+        "3:42: relative has to be an absolute path",
+        "3:60: 5 is out of range: write a number from 576 to 65521",
+        "4:12: p0 is there twice: give one of them another name (the other is in line 3)",
+        "4:39: a tap has no path, only stream and dgram: leave it out",
+        "4:51: ff:ff:ff:ff:ff:ff names a group or nobody: write the address of a station",
+        "5:25: type cannot be \"strem\": did you mean \"stream\"?",
+        "6:51: there is no link p9: did you mean p0?",
+        "6:66: proto cannot be \"lacpp\": did you mean \"lacp\"?",
+        "6:82: addr is not right: write a list, as [\"10.0.0.1/24\"]",
+        "7:12: `a-very-long-name` is no name for an interface: 1 to 15 of a-z, A-Z, 0-9, '.', '_' and \
+         '-', beginning with a letter or a digit",
+        "7:55: 10.0.0.0/24 names the whole network, and not a station in it: write another address",
+        "7:70: `10.0.0.1` is no address for an interface: write it as in 10.0.0.1/24 or fd00::1/64",
+        "8:61: there is no namespace gren: did you mean green?",
+        "9:52: unknown key prot: did you mean proto?",
+        "11:39: there is no link p7: did you mean p0?",
+        "11:56: `10.0.0.256/24` is no address for an interface: no IP address stands before the /",
+        "12:34: 10.9.9.9 is in no network of an address here: whoever forwards is a neighbour",
+        "12:75: fd00::1 is an address of IPv6, and 10.0.0.0/8 is not",
+        "12:88: to is missing: write a network, as \"10.1.0.0/16\", or \"default\"",
+        "12:96: via is not right: write the address of who forwards, as \"10.0.0.254\"",
+        "15:47: /run/d0 is the socket of two links: each needs its own (the other is in line 9)",
+    ];
+    let said = said(&world, config);
+    let missing: Vec<_> = expected.iter().filter(|it| !said.contains(&(**it).to_owned())).collect();
+    let more: Vec<_> = said.iter().filter(|it| !expected.contains(&it.as_str())).collect();
+    assert!(missing.is_empty() && more.is_empty(), "{missing:#?} and not {more:#?}");
+}
+
+#[test]
+fn network_becomes_what_it_is_configured_to_be() {
+    let world = World::new();
+    world.directory("green");
+    let server = world.server();
+    let file = world.folder.path().join("holm.toml");
+    fs::write(&file, text(&world, GREEN)).unwrap();
+    let mut configured = Configured::begin(&file, Config::load(&file).unwrap(), &server).unwrap();
+    let [lagg, p0, p1] = ["lagg0", "p0", "p1"].map(|name| link(&server, name).index);
+    let mut events = server.events();
+    assert_eq!(configured.reload(&server).unwrap(), [""; 0], "it is as it is to be");
+
+    // Settings change where the interface is; another socket takes another interface.
+    let other = GREEN
+        .replace("net1.sock", "other.sock")
+        .replace("\"lacp\", ports = [\"p0\", \"p1\"]", "\"failover\", ports = [\"p1\"], mtu = 9000")
+        .replace("10.0.0.1/24", "10.0.0.3/24")
+        + "route = [{ to = \"default\", via = \"10.0.0.254\" }]\n";
+    fs::write(&file, text(&world, &other)).unwrap();
+    configured.reload(&server).unwrap();
+    let view = link(&server, "lagg0");
+    assert_eq!(
+        (view.index, view.mtu, &view.addresses[..]),
+        (lagg, 9000, &["10.0.0.3/24".into()][..])
+    );
+    let ports = view.lagg.unwrap().ports;
+    assert_eq!(ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["p1"]);
+    assert_eq!(link(&server, "p0").index, p0);
+    assert_ne!(link(&server, "p1").index, p1);
+    assert_eq!(server.routes("green").unwrap()[0].dev.as_deref(), Some("lagg0"));
+    let mut heard = Vec::new();
+    while let Some(event) = events.try_next() {
+        heard.push(event.what);
+    }
+    let removed = Happened::LinkRemoved { name: "p1".into(), why: None };
+    assert!(heard.contains(&removed), "{heard:?}");
+
+    // What fails leaves all as it was.
+    fs::write(world.folder.path().join("taken"), "").unwrap();
+    let wrong = other.replace("other.sock", "taken").replace("9000", "8000");
+    fs::write(&file, text(&world, &wrong)).unwrap();
+    configured.reload(&server).unwrap_err();
+    let view = link(&server, "lagg0");
+    assert_eq!((view.index, view.mtu), (lagg, 9000));
+    assert_eq!(link(&server, "p1").master.as_deref(), Some("lagg0"));
+
+    fs::write(&file, text(&world, "[ns.green]\nexport = [{ path = \"/\", dir = \"{}/green\" }]\n"))
+        .unwrap();
+    configured.reload(&server).unwrap();
+    assert_eq!(server.links("green").unwrap().len(), 1, "its lo");
+    stop(server);
+}
