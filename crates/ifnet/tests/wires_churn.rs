@@ -30,7 +30,7 @@ const NAMESPACES: usize = 50;
 const THREADS: u64 = 4;
 const STEPS: usize = 300;
 const WARM_UP: u64 = 2;
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 3;
 /// So few that who comes finds the other end of somebody else's, or the place taken.
 const PLACES: usize = 20;
 const KINDS: [&str; 4] = ["stream", "dgram", "tap", "packet"];
