@@ -11,8 +11,10 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Give an interface one address more: CIDR dev NAME
+    #[command(override_usage = "holm -n NS addr add CIDR dev NAME")]
     Add(Address),
     /// Take an address from an interface: CIDR dev NAME
+    #[command(override_usage = "holm -n NS addr del CIDR dev NAME")]
     Del(Address),
     /// Show them
     Show(Format),

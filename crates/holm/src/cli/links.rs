@@ -7,19 +7,23 @@ mod words;
 use super::client::Client;
 use super::outcome::Failure;
 use super::{Format, query, say, show_json, usage};
-use crate::model::{LinkPatch, LinkSpec, LinkView};
+use crate::model::{ErrorBody, ErrorCode, LinkPatch, LinkSpec, LinkView};
+use crate::spelling::nearest;
 use clap::Subcommand;
 
 /// The interfaces of a namespace.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make an interface: NAME type KIND [KEY VALUE]…
-    #[command(after_help = ADD_HELP)]
+    #[command(
+        override_usage = "holm -n NS link add NAME type KIND [KEY VALUE]…",
+        after_help = ADD_HELP
+    )]
     Add {
         /// What it is called: 1 to 15 of a-z, A-Z, 0-9, '.', '_' and '-'
         name: String,
         /// `type` and a kind, and what else is said of it
-        #[arg(required = true, value_names = ["type", "KIND"], num_args = 1..)]
+        #[arg(required = true, value_name = "type KIND", num_args = 1..)]
         words: Vec<String>,
     },
     /// Destroy an interface, and the other end of a pair with it
@@ -30,8 +34,11 @@ pub enum Command {
         #[arg(long, value_name = "SECS", default_value_t = 30)]
         wait: u32,
     },
-    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [master LAGG|nomaster] [name NEW]
-    #[command(after_help = SET_HELP)]
+    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [master LAGG|nomaster], or NAME name NEW
+    #[command(
+        override_usage = "holm -n NS link set NAME [up|down] [KEY VALUE]…",
+        after_help = SET_HELP
+    )]
     Set {
         /// What it is called
         name: String,
@@ -81,7 +88,6 @@ Of a lagg also: proto PROTO, hash LAYERS, active|passive, fast|slow, strict|loos
 /// Carries out a command on the namespace that `uri` names.
 pub async fn carry_out(client: &Client, uri: &str, command: &Command) -> Result<(), Failure> {
     let links = format!("{uri}/links");
-    let one = |name: &str| format!("{links}?{}", query(&[("name", name)]));
     match command {
         Command::Add { name, words } => {
             let spec: LinkSpec = words::new_link(name, words).map_err(|why| usage(&why))?;
@@ -95,7 +101,8 @@ pub async fn carry_out(client: &Client, uri: &str, command: &Command) -> Result<
         }
         Command::Set { name, words } => {
             let patch: LinkPatch = words::change(words).map_err(|why| usage(&why))?;
-            let link: LinkView = client.patch(&one(name), &patch).await?;
+            let link: LinkView =
+                client.patch(&format!("{links}?{}", query(&[("name", name)])), &patch).await?;
             say(format_args!("{}: changed; {}", link.name, show::state(&link)))
         }
         Command::Show { name: None, format } => {
@@ -103,11 +110,25 @@ pub async fn carry_out(client: &Client, uri: &str, command: &Command) -> Result<
             if format.json { show_json(&all) } else { Ok(show::list(&all)?) }
         }
         Command::Show { name: Some(name), format } => {
-            let all: Vec<LinkView> = client.get(&one(name)).await?;
-            if format.json { show_json(&all) } else { Ok(show::all_of(&all)?) }
+            let link = of_name(client.get(&links).await?, uri, name)?;
+            if format.json { show_json(&link) } else { Ok(show::show(&link)?) }
         }
         Command::Capture { name, file, snap } => {
             capture::carry_out(client, &links, name, file, *snap).await
         }
     }
+}
+
+/// The interface of that name.
+fn of_name(mut all: Vec<LinkView>, uri: &str, name: &str) -> Result<LinkView, Failure> {
+    if let Some(place) = all.iter().position(|link| link.name == name) {
+        return Ok(all.swap_remove(place));
+    }
+    let ns = uri.rsplit('/').next().unwrap_or_default();
+    let hint = match nearest(name, all.iter().map(|link| link.name.as_str())) {
+        Some(near) => format!(": did you mean {near}?"),
+        None => String::new(),
+    };
+    let message = format!("namespace {ns} has no link {name}{hint}");
+    Err(Failure::Refused(ErrorBody { code: ErrorCode::NotFound, message, held: None }))
 }

@@ -12,8 +12,10 @@ use std::net::IpAddr;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Add a route: CIDR|default via ADDR
+    #[command(override_usage = "holm -n NS route add CIDR|default via ADDR")]
     Add(Route),
     /// Remove a route: CIDR|default via ADDR
+    #[command(override_usage = "holm -n NS route del CIDR|default via ADDR")]
     Del(Route),
     /// Show them
     Show(Format),

@@ -3,8 +3,8 @@
 use super::super::columns::Columns;
 use super::super::listeners::netns_text;
 use crate::model::{
-    DirectionCounters, LacpEndView, LacpPortView, LaggPortView, LaggView, LinkKind, LinkSpec,
-    LinkView, MediaView,
+    DirectionCounters, LacpEndView, LacpPortView, LaggPortView, LaggProto, LaggView, LinkKind,
+    LinkSpec, LinkView, MediaView,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -44,10 +44,9 @@ pub fn list(all: &[LinkView]) -> io::Result<()> {
     columns.show()
 }
 
-/// Shows all that is known of interfaces.
-pub fn all_of(links: &[LinkView]) -> io::Result<()> {
-    let texts: Vec<String> = links.iter().map(text).collect();
-    io::stdout().lock().write_all(texts.concat().as_bytes())
+/// Shows all that is known of an interface.
+pub fn show(link: &LinkView) -> io::Result<()> {
+    io::stdout().lock().write_all(text(link).as_bytes())
 }
 
 /// One word for whether frames can go by it.
@@ -138,7 +137,7 @@ fn lagg_lines(text: &mut String, lagg: &LaggView) {
     let mut how = format!("{}; flows by {}", word(lagg.proto), layers.join(","));
     let switch =
         |said: Option<bool>, words: [&'static str; 2]| words[usize::from(said == Some(true))];
-    if lagg.ports.iter().any(|port| port.lacp.is_some()) {
+    if lagg.proto == LaggProto::Lacp {
         let lacp = &lagg.lacp;
         let _ = write!(
             how,

@@ -2,7 +2,7 @@
 
 use super::super::links;
 use crate::model::{
-    CountersView, ExportView, HeldView, HolderView, LimitsSpec, LinkView, ListenerView,
+    CountersView, ExportView, HeldView, HolderView, LimitsSpec, LinkKind, LinkView, ListenerView,
     NamespaceState, NamespaceView, RouteView,
 };
 use std::fmt::Write as _;
@@ -26,7 +26,8 @@ pub fn text(ns: &NamespaceView) -> String {
     for listener in &ns.listeners {
         line(&mut text, "listen", &listener_text(listener));
     }
-    for link in &ns.links {
+    // Every namespace has lo.
+    for link in ns.links.iter().filter(|link| link.kind != LinkKind::Lo) {
         line(&mut text, "link", &link_text(link));
     }
     for RouteView { spec, dev } in &ns.routes {
