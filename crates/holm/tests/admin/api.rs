@@ -235,6 +235,7 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
     assert_eq!((&set["mtu"], &set["lagg"]["lacp"]["active"]), (&json!(9000), &json!(false)));
     let few = json!({ "mtu": 5 });
     api.ask("PATCH", links, &format!("{own}?name=p0"), Some(few), 400);
+    a_capture_begins_as_described(api);
 
     let addresses = "/namespaces/{ns}/addresses";
     let own_addresses = "/namespaces/blue/addresses";
@@ -264,6 +265,27 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
     api.ask("DELETE", links, &format!("{own}?name=lagg0&wait=20"), None, 204);
     api.ask("DELETE", links, &format!("{own}?name=p0&wait=20"), None, 204);
     api.ask("DELETE", links, &format!("{own}?name=p0"), None, 404);
+}
+
+fn a_capture_begins_as_described(api: &mut Described<'_>) {
+    let (path, own) = ("/namespaces/{ns}/links/capture", "/namespaces/blue/links/capture");
+    api.ask("GET", path, &format!("{own}?name=none"), None, 404);
+    api.ask("GET", path, &format!("{own}?name=p0&snap=many"), None, 400);
+    let (status, response) = api.response("GET", path, 200);
+    let kind = response["content"].as_object().and_then(|kinds| kinds.keys().next());
+    let mut stream = api.server.connect();
+    let request = format!("GET {own}?name=p0&snap=100 HTTP/1.1\r\nhost: holm\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = BufReader::new(stream);
+    let head = answer.by_ref().lines().map(|line| line.expect("read"));
+    let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+    assert!(head.contains(&format!("content-type: {}", kind.expect("one"))), "{head:?}");
+    // The length of the chunk, and the first block: a section of pcapng.
+    answer.read_line(&mut String::new()).expect("read");
+    let mut begin = [0; 4];
+    answer.read_exact(&mut begin).expect("read");
+    assert_eq!(begin, [0x0a, 0x0d, 0x0d, 0x0a]);
+    api.tried.insert((path.into(), "GET".into(), status));
 }
 
 fn every_event_is_as_described(server: &Running, api: &Described<'_>) {

@@ -3,6 +3,7 @@
 
 mod api;
 mod cli;
+mod links;
 mod metrics;
 mod monitor;
 mod running;
