@@ -160,7 +160,8 @@ pub struct LacpSpec {
     /// What partners compare first: lower is better; by default 32768.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_priority: Option<u16>,
-    /// It uses no port whose partner does not speak LACP; by default it does not.
+    /// It uses no port whose partner does not speak LACP, which is the default; otherwise one such port, if
+    /// there is no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
