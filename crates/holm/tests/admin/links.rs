@@ -252,6 +252,15 @@ fn a_capture_goes_into_a_pipe_until_it_is_interrupted() {
     while has_flag(&shown(&server, "c0"), "tapped") {}
 }
 
+#[test]
+fn a_capture_ends_with_the_server() {
+    let server = cable();
+    let capture = capture(&server, "-");
+    server.end();
+    let ended = capture.wait_with_output().expect("ended");
+    assert!(ended.status.success() && frames(&ended.stdout).is_some(), "{ended:?}");
+}
+
 /// A server with a cable between blue and green.
 fn cable() -> Running {
     let server = start();
