@@ -4,11 +4,15 @@ use crate::harness::{fails, passes};
 use crate::stand::{World, in_pool};
 use holm_pool::Turn;
 use holm_sunrpc::Programs;
-use holm_sunrpc::server::{Counted, ListenerHandle, Peer, ServerLimits, Service, listen};
+use holm_sunrpc::server::{
+    Arrivals, Counted, ListenerHandle, Peer, ServerLimits, Service, Transport, Wake, listen,
+    receive_arrivals,
+};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// A listener at which somebody waits to be accepted.
 trait Door: Default + Send + Sync + 'static {
@@ -39,6 +43,13 @@ fn no_connection_outlives_its_closed_listener() {
     passes("accept against close", closed_against_accept::<Real>);
     let what = "a connection that is noted after the end, and left";
     fails(what, &["deadlock"], closed_against_accept::<KeepsWhatComesLate>);
+}
+
+#[test]
+fn no_connection_outlives_the_listener_it_was_handed_over_to() {
+    passes("handing over against close", closed_against_accept::<HandedOver>);
+    let what = "a connection that is put where nobody looks any more";
+    fails(what, &["deadlock"], closed_against_accept::<KeepsWhatWaits>);
 }
 
 /// Something that goes.
@@ -98,6 +109,116 @@ impl Door for Real {
         assert_eq!(self.counted.read().connections, 0);
         self.world.end();
     }
+}
+
+/// Connections that somebody else accepts.
+struct HandedOver {
+    world: World,
+    arrivals: Arrivals<Silent, Nothing>,
+    handle: ListenerHandle,
+    /// Until it is handed over.
+    connection: Mutex<Option<Silent>>,
+    counted: Arc<Counted>,
+    gone: Arc<Gone>,
+}
+
+impl Default for HandedOver {
+    fn default() -> Self {
+        let world = World::new(2);
+        let ns = world.registry.create("blue").unwrap();
+        let (counted, gone) = (Arc::new(Counted::default()), Arc::new(Gone::default()));
+        let service = Arc::new(Nothing(Programs::default(), gone.clone()));
+        let connection = Mutex::new(Some(Silent { _of: service.clone() }));
+        let limits = ServerLimits::default();
+        let (handle, arrivals) =
+            in_pool(&ns, |pool| receive_arrivals(pool, service, limits, counted.clone()).unwrap());
+        Self { world, arrivals, handle, connection, counted, gone }
+    }
+}
+
+impl Door for HandedOver {
+    fn accept(&self) {
+        let connection = self.connection.lock().unwrap().take();
+        self.arrivals.arrive(connection.unwrap());
+    }
+
+    fn close(&self) {
+        self.handle.close();
+    }
+
+    fn wait_until_gone(&self) {
+        self.gone.wait();
+    }
+
+    fn end(&self) {
+        // Who has let go of the service is still about to give back its place.
+        self.world.end();
+        assert_eq!(self.handle.connections(), 0);
+        assert_eq!(self.counted.read().connections, 0);
+    }
+}
+
+/// A connection on which nothing comes.
+struct Silent {
+    _of: Arc<Nothing>,
+}
+
+impl Transport for Silent {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn wake_by(&self, wake: Wake) {
+        wake();
+    }
+
+    fn peer(&self) -> SocketAddr {
+        ([10, 0, 0, 2], 700).into()
+    }
+
+    fn local(&self) -> SocketAddr {
+        ([10, 0, 0, 1], 2049).into()
+    }
+
+    fn receive(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn end(&self) {}
+
+    fn abort(&self) {}
+}
+
+/// What the real code does, in a few lines: what waits is emptied when it is closed, but whoever comes
+/// then waits all the same.
+#[derive(Default)]
+struct KeepsWhatWaits {
+    waiting: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Door for KeepsWhatWaits {
+    fn accept(&self) {
+        *self.waiting.lock().unwrap() += 1;
+    }
+
+    fn close(&self) {
+        *self.waiting.lock().unwrap() = 0;
+        self.changed.notify_all();
+    }
+
+    fn wait_until_gone(&self) {
+        let mut waiting = self.waiting.lock().unwrap();
+        while *waiting > 0 {
+            waiting = self.changed.wait(waiting).unwrap();
+        }
+    }
+
+    fn end(&self) {}
 }
 
 /// Serves nothing. Listener and connections keep it, so it goes with the last of them.
