@@ -26,6 +26,28 @@ enum What {
     },
     /// holm, NFS-Ganesha, cargo-nfs3-server and the server that does the least, in turns
     Nfs(Nfs),
+    /// Interfaces, laggs, many namespaces with networks of their own, and NFS over taps beside the
+    /// kernel's loopback; as root
+    Net(Net),
+}
+
+#[derive(clap::Args)]
+struct Net {
+    /// Print JSON in place of tables
+    #[arg(long)]
+    json: bool,
+    /// Put the tables into docs/benchmarks.md
+    #[arg(long, conflicts_with = "json")]
+    write: bool,
+    /// Rounds of NFS, in which the ways to the server take turns; what is shown are medians
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each way is measured in each round
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// How many namespaces
+    #[arg(long, default_value_t = 10_000)]
+    namespaces: u32,
 }
 
 #[derive(clap::Args)]
@@ -67,6 +89,55 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             ))?;
             show_or_write("nfs", nfs.figures(), nfs.write)
         }
+        What::Net(net) => net.run(),
+    }
+}
+
+impl Net {
+    fn run(&self) -> Result<()> {
+        let packages = ["-p", "holm", "-p", "holm-nfsload"];
+        run_command(cargo(
+            ["build", "--quiet", "--release", "--locked"].iter().chain(&packages).copied(),
+        ))?;
+        let parts = [
+            ("interfaces", output(self.bench("holm-ifnet", "interfaces", &[]))?),
+            ("lagg", output(self.bench("holm-ifnet", "lagg", &[]))?),
+            ("namespaces", output(self.bench("holm", "networks", &[self.namespaces]))?),
+            ("nfs", output(self.nfs())?),
+        ];
+        if self.json {
+            let parts = parts.map(|(name, json)| format!("\"{name}\": {}", json.trim_end()));
+            println!("{{{}}}", parts.join(", "));
+            return Ok(());
+        }
+        let [interfaces, lagg, namespaces, nfs] = parts.map(|(_, text)| text);
+        let text = format!("```text\n{interfaces}{lagg}{namespaces}```\n\n{nfs}");
+        print!("{text}");
+        if self.write { write_section("net", &text) } else { Ok(()) }
+    }
+
+    fn bench(&self, package: &str, bench: &str, arguments: &[u32]) -> Command {
+        let mut call = cargo(["bench", "--quiet", "--locked", "-p", package, "--bench", bench]);
+        call.arg("--").args(arguments.iter().map(u32::to_string));
+        if self.json {
+            call.arg("--json");
+        }
+        call
+    }
+
+    /// In a network namespace of its own, where taps and their addresses are in nobody's way.
+    fn nfs(&self) -> Command {
+        let release = root().join("target/release");
+        let mut call = Command::new("unshare");
+        call.args(["--net", "--"]).arg(release.join("holm-nfsload"));
+        call.arg("links").arg(release.join("holm"));
+        call.args(["--rounds", &self.rounds.to_string()]);
+        call.args(["--seconds", &self.seconds.to_string(), "--warm-up", "0.5"]);
+        call.arg("--directory").arg(root().join("target"));
+        if self.json {
+            call.arg("--json");
+        }
+        call
     }
 }
 

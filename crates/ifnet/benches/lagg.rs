@@ -1,5 +1,5 @@
 //! What a lagg costs: to choose a port for a frame, to send it and have it received by another lagg, and
-//! its life. `cargo bench -p holm-ifnet --bench lagg`.
+//! its life. `cargo bench -p holm-ifnet --bench lagg`; `--json` for programs.
 
 use holm_ifnet::Request;
 use holm_ifnet::aggregation::LaggRequest;
@@ -17,8 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn main() {
+    let json = std::env::args().any(|argument| argument == "--json");
     on_one_cpu();
-    choices();
+    if !json {
+        choices();
+    }
     let pool = Pool::start(Config { workers: 1, ..Config::default() }).expect("a pool");
     let registry = Registry::new().expect("a registry");
     registry.register(pool.subsystem()).expect("new");
@@ -35,14 +38,24 @@ fn main() {
             tell(blue, near.name(), Request::SetUp(true));
             tell(green, far.name(), Request::SetUp(true));
         }
-        println!("frames of 1500 bytes, from a lagg through two pairs to another lagg, on one CPU");
-        for protocol in [Protocol::Failover, Protocol::LoadBalance, Protocol::RoundRobin] {
-            let rate = forward(blue, green, protocol);
-            println!("  {:12} {:6.2} million/s", protocol.to_string(), rate / 1e6);
-        }
+        let protocols = [Protocol::Failover, Protocol::LoadBalance, Protocol::RoundRobin];
+        let rates = protocols.map(|protocol| forward(blue, green, protocol));
         let mut lives: Vec<f64> = (0..RUNS).map(|_| lives(blue)).collect();
         lives.sort_by(f64::total_cmp);
-        println!("the life of a lagg with two ports: {:.2} us", lives[RUNS / 2]);
+        let life = lives[RUNS / 2];
+        if json {
+            let rates = protocols.iter().zip(rates);
+            let rates: Vec<_> =
+                rates.map(|(protocol, rate)| format!("\"{protocol}\":{rate:.0}")).collect();
+            let rates = rates.join(",");
+            println!("{{\"frames_per_s\":{{{rates}}},\"lagg_life_us\":{life:.2}}}");
+        } else {
+            println!("frames of 1500 bytes, from a lagg through two pairs to another, on one CPU");
+            for (protocol, rate) in protocols.iter().zip(rates) {
+                println!("  {:12} {:6.2} million/s", protocol.to_string(), rate / 1e6);
+            }
+            println!("the life of a lagg with two ports: {life:.2} us");
+        }
     }
     registry.remove([&blue, &green], Deadline::Never).expect("nobody is inside");
     pool.stop();

@@ -44,6 +44,7 @@ mod figures;
 mod integrity;
 mod journal;
 mod limit;
+mod links;
 mod names;
 mod neighbours;
 mod nfs;
@@ -70,6 +71,7 @@ pub use self::{
     integrity::{Integrity, MAX_DAMAGE, Verdict, check},
     journal::Promise,
     limit::{Content, LimitOptions, LimitServer},
+    links::Links,
     neighbours::{Neighbours, NeighboursMeasurement},
     nfs::Written,
     peers::Peer,

@@ -3,8 +3,9 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use holm_nfsload::{
-    Case, Churn, Content, Cpus, Entrant, Figures, Integrity, LimitOptions, LimitServer, Load,
-    Neighbours, Peer, Plan, Process, Promise, Target, Verdict, Workload, check, compare, start_up,
+    Case, Churn, Content, Cpus, Entrant, Figures, Integrity, LimitOptions, LimitServer, Links,
+    Load, Neighbours, Peer, Plan, Process, Promise, Target, Verdict, Workload, check, compare,
+    start_up,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ enum Command {
     Compare(CompareOptions),
     /// holm and all that there is to compare with, beside the goals; a table on stdout
     Figures(FiguresOptions),
+    /// holm by taps of its own beside the kernel's loopback; a table on stdout. To be run as root in a
+    /// network namespace of its own (unshare --net)
+    Links(FiguresOptions),
     /// Write, read and verify
     Verify {
         target: Target,
@@ -226,6 +230,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Compare(options) => run_compare(options),
         Command::Figures(options) => run_figures(options),
+        Command::Links(options) => run_links(options),
         Command::Verify { target, journal, files, blocks, block, plan } => {
             let plan = plan.plan(process(&target))?;
             let integrity = Integrity { files, blocks, block };
@@ -306,6 +311,23 @@ fn run_figures(options: FiguresOptions) -> anyhow::Result<ExitCode> {
         print(&measurement)?
     } else {
         print!("{}", measurement.tables())
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_links(options: FiguresOptions) -> anyhow::Result<ExitCode> {
+    let links = Links {
+        holm: options.holm.canonicalize().context("the program of holm")?,
+        directory: options.how.directory.canonicalize().context("the directory for servers")?,
+        rounds: options.how.rounds,
+        plan: options.how.plan.plan(None)?,
+        only: options.how.cases,
+    };
+    let report = links.run(|what| eprintln!("{what}"))?;
+    if options.how.json {
+        print(&report)?
+    } else {
+        print!("{}", report.table())
     }
     Ok(ExitCode::SUCCESS)
 }

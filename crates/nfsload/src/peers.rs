@@ -1,6 +1,7 @@
 //! Servers to compare with: started in private directories, on private ports, ended by their ids.
 
 use crate::churn::{Ended, first_answer};
+use crate::links::Tap;
 use crate::{Error, Process, StartUp, Target};
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -139,6 +140,42 @@ EXPORT {{ Export_Id = 1; Path = \"{0}\"; Pseudo = \"{0}\"; Protocols = 3; Transp
         Self::holm_configured(parent, program, ["lazy"], lazily).map(|(peer, _)| peer)
     }
 
+    /// holm with a listener at the kernel's loopback and with taps of its own, each for a tenant with a
+    /// new directory below `parent`.
+    pub(crate) fn holm_with_taps(
+        parent: &Path,
+        program: &Path,
+        [large, usual]: [Tap; 2],
+    ) -> Result<(Self, [Target; 3]), Error> {
+        let directory = private(parent)?;
+        let at = directory.path().display();
+        let [port] = free_ports()?;
+        let mut configuration = format!("admin = '{at}/admin.sock'\nstate-dir = '{at}/state'\n");
+        let mut tenant = |name: &str, how: String| {
+            let export = export_named(&directory, name)?;
+            configuration += &format!(
+                "[ns.{name}]\n{how}\nexport = [{{ path = '/', dir = '{}' }}]\n",
+                export.display()
+            );
+            Ok(())
+        };
+        tenant("loopback", format!("listen = [{{ addr = '127.0.0.1:{port}' }}]"))?;
+        for Tap { name, mtu, ours, .. } in [large, usual] {
+            let tap = format!("name = '{name}', type = 'tap', mtu = {mtu}, addr = ['{ours}/24']");
+            tenant(name, format!("link = [{{ {tap} }}]"))?;
+        }
+        let file = directory.path().join("holm.toml");
+        fs::write(&file, configuration).map_err(Error::io(format!("write {}", file.display())))?;
+        let start = Start::new("holm", program).with(["serve", "--config"]).with([file]);
+        let loopback = Target::new(loopback(port), "/");
+        let by = |tap: Tap| {
+            let address = tap.ours.parse().map_err(|_| Error::Invalid(tap.ours.to_owned()))?;
+            Ok(Target::new(SocketAddr::new(address, NFS), "/"))
+        };
+        let targets = [loopback.clone(), by(large)?, by(usual)?];
+        Ok((Self::start(start, loopback, directory, None)?, targets))
+    }
+
     fn holm_configured<const N: usize>(
         parent: &Path,
         program: &Path,
@@ -265,6 +302,9 @@ fn find(program: &str) -> Option<PathBuf> {
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|d| d.join(program)).find(|file| file.is_file())
 }
+
+/// Where NFS is by an interface of a tenant's own.
+const NFS: u16 = 2049;
 
 fn private(parent: &Path) -> Result<TempDir, Error> {
     tempfile::Builder::new()
