@@ -29,8 +29,10 @@ impl ListenerHandle {
     /// Sets the limits of connections that are accepted from now on. Where none were allowed, those
     /// that wait are accepted now.
     pub fn set_limits(&self, limits: ServerLimits) {
-        self.accepted.0.lock().limits = limits;
-        self.listener.wake();
+        let before = std::mem::replace(&mut self.accepted.0.lock().limits, limits);
+        if before.connections == 0 {
+            self.listener.wake();
+        }
     }
 
     /// Accepts no more. What was accepted goes on.
