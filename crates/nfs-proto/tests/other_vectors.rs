@@ -144,3 +144,38 @@ fn localio() {
     assert_eq!(decoded, Ok(Call::UuidIsLocal(uuid)));
     assert!(Call::decode(Procedure::UuidIsLocal, &mut Decoder::new(&uuid[..15])).is_err());
 }
+
+#[test]
+fn door() {
+    use localio::door::*;
+    let uuid = *b"0123456789abcdef";
+    let words = [1, 0x3031_3233, 0x3435_3637, 0x3839_6162, 0x6364_6566];
+    check(&Request::Register(uuid), &bytes(words));
+    for (number, access) in [(1, Access::Read), (2, Access::Write), (3, Access::ReadWrite)] {
+        let open = Open { serial: 7, handle: opaque(&HANDLE_BYTES), access };
+        check(&Request::Open(open), &bytes([2, 7, 4, 9, number]));
+    }
+    check(&Request::Close(Close { file: 1 << 32, flushed: true }), &bytes([3, 1, 0, 1]));
+
+    check(&Message::Welcome(Welcome::THIS), &bytes([1, 0x686f_6c6d, 1]));
+    check(&Message::Registered, &bytes([2]));
+    check(&Message::Proven, &bytes([3]));
+    check(&Message::Opened(Opened { serial: 7, file: 5 }), &bytes([4, 7, 0, 5]));
+    let refused = Refused { serial: 7, status: holm_nfs_proto::nfs3::Error::NotSupp };
+    check(&Message::Refused(refused), &bytes([5, 7, 10_004]));
+    check(&Message::Recall(5), &bytes([6, 0, 5]));
+    check(&Message::RecallAll, &bytes([7]));
+
+    for words in
+        [&[0][..], &[4], &[2, 7, 4, 9, 0], &[2, 7, 4, 9, 4], &[3, 0, 1, 2], &[3, 0, 1, 1, 0]]
+    {
+        assert!(Request::from_packet(&bytes(words.iter().copied())).is_err(), "{words:?}");
+    }
+    for words in [&[0][..], &[8], &[5, 7, 0], &[7, 0]] {
+        assert!(Message::from_packet(&bytes(words.iter().copied())).is_err(), "{words:?}");
+    }
+    let longest = [2, 7, 64].into_iter().chain([0; 16]).chain([1]);
+    assert!(Request::from_packet(&bytes(longest)).is_ok());
+    let longer = [2, 7, 65].into_iter().chain([0; 17]).chain([1]);
+    assert!(Request::from_packet(&bytes(longer)).is_err(), "no handle is so long");
+}

@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use holm_nfs_proto::localio::door;
 use holm_nfs_proto::nfs3::*;
 use holm_nfs_proto::{localio, mount, nfs3, portmap, rpcbind};
 use holm_xdr::{Decode, Decoder, Encode, Encoder, padded};
@@ -186,6 +187,44 @@ proptest! {
                 let decoded = Call::decode(call.procedure(), &mut Decoder::new(&bytes[..cut]));
                 prop_assert!(decoded.is_err(), "{:?}", decoded);
             }
+        }
+    }
+
+    #[test]
+    fn messages_of_a_door_decode_to_what_was_encoded_and_not_at_all_if_changed_in_length(
+        uuid: [u8; 16],
+        handle in handle(),
+        (serial, file, flushed): (u32, u64, bool),
+        access in 0..3usize,
+        cut: prop::sample::Index,
+        more in vec(any::<u8>(), 1..300),
+    ) {
+        let access = [door::Access::Read, door::Access::Write, door::Access::ReadWrite][access];
+        let handle = opaque(&handle);
+        let requests = [
+            door::Request::Register(uuid),
+            door::Request::Open(door::Open { serial, handle, access }),
+            door::Request::Close(door::Close { file, flushed }),
+        ];
+        for request in requests {
+            let bytes = encoded(&request);
+            prop_assert!(bytes.len() <= door::MESSAGE_MAX);
+            prop_assert_eq!(door::Request::from_packet(&bytes), Ok(request));
+            prop_assert!(door::Request::from_packet(&bytes[..cut.index(bytes.len())]).is_err());
+            prop_assert!(door::Request::from_packet(&[&bytes[..], &more].concat()).is_err());
+        }
+        let messages = [
+            door::Message::Opened(door::Opened { serial, file }),
+            door::Message::Refused(door::Refused { serial, status: Error::Stale }),
+            door::Message::Recall(file),
+            door::Message::RecallAll,
+        ];
+        for message in messages {
+            let bytes = encoded(&message);
+            prop_assert!(bytes.len() <= door::MESSAGE_MAX);
+            prop_assert_eq!(door::Message::from_packet(&bytes), Ok(message));
+            prop_assert!(door::Message::from_packet(&bytes[..cut.index(bytes.len())]).is_err());
+            prop_assert!(door::Message::from_packet(&[&bytes[..], &more].concat()).is_err());
         }
     }
 
@@ -426,6 +465,13 @@ fn arguments(bytes: &[u8]) {
     }
     for procedure in localio::Procedure::ALL {
         let _ = localio::Call::decode(*procedure, &mut input.clone());
+    }
+    // What is read of a packet is all of it.
+    if let Ok(request) = door::Request::from_packet(bytes) {
+        assert_eq!(encoded(&request), bytes);
+    }
+    if let Ok(message) = door::Message::from_packet(bytes) {
+        assert_eq!(encoded(&message), bytes);
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The client makes up a UUID, puts it where only the same machine finds it, and names it in
 //! UUID_IS_LOCAL over its NFS connection. The reply says nothing: whoever found the UUID let the
-//! client know where it was put.
+//! client know where it was put. Here that is the server's [`door`].
+
+pub mod door;
 
 /// The program's number.
 pub const PROGRAM: u32 = 400_122;
