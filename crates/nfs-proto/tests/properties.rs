@@ -194,7 +194,9 @@ proptest! {
     fn messages_of_a_door_decode_to_what_was_encoded_and_not_at_all_if_changed_in_length(
         uuid: [u8; 16],
         handle in handle(),
-        (serial, file, flushed): (u32, u64, bool),
+        serial: u32,
+        file: u64,
+        flushed: bool,
         access in 0..3usize,
         cut: prop::sample::Index,
         more in vec(any::<u8>(), 1..300),
