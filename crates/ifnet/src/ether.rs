@@ -11,6 +11,12 @@ pub const MTU_MIN: usize = 576;
 pub const MTU_MAX: usize = 65_521;
 /// Bytes of the MTU of what nothing else is said of.
 pub const MTU: usize = 1500;
+/// Bytes of a VLAN tag (IEEE 802.1Q, clause 9.3). It stands in a frame beside what the MTU counts.
+pub const VLAN_TAG: usize = 4;
+/// The type of a VLAN tag, of a customer's and of a service's (IEEE 802.1Q, table 9-1).
+pub const VLAN: u16 = 0x8100;
+/// See [`VLAN`].
+pub const SERVICE_VLAN: u16 = 0x88a8;
 
 /// The address of a station or a group of them (IEEE 802, clause 8): six bytes, in the order in which
 /// they are sent.
@@ -90,6 +96,14 @@ impl<'f> Ethernet<'f> {
             payload,
         })
     }
+}
+
+/// Bytes of the longest frame like this one where packets have `mtu` bytes at most: with a tag, if it has
+/// one.
+pub fn longest_like(frame: &[u8], mtu: usize) -> usize {
+    let ether_type = Ethernet::parse(frame).map(|ethernet| ethernet.ether_type);
+    let tag = if let Some(VLAN | SERVICE_VLAN) = ether_type { VLAN_TAG } else { 0 };
+    HEADER + tag + mtu
 }
 
 /// The header of a frame.

@@ -4,7 +4,7 @@ use crate::attic::Old;
 use crate::cidr::Cidr;
 use crate::counters::{Counters, Direction, DropReason};
 use crate::driver::Driver;
-use crate::ether::{HEADER, MacAddress};
+use crate::ether::{self, HEADER, MacAddress};
 use crate::event::{LinkChange, LinkEvent};
 use crate::flags::{Flags, LinkState, Media};
 use crate::frame::Frames;
@@ -231,7 +231,8 @@ impl Interface {
         }
     }
 
-    /// Takes out what may not pass, counts that, and returns the bytes of the rest.
+    /// Takes out what may not pass, counts that, and returns the bytes of the rest. A VLAN tag makes a frame
+    /// longer than the MTU says.
     #[inline]
     fn admit(&self, direction: &Direction, frames: &mut Frames) -> u64 {
         if !self.flags().has(Flags::UP) {
@@ -244,7 +245,7 @@ impl Interface {
             frames.retain(|frame| {
                 let reason = match frame.len() {
                     short if short < HEADER => DropReason::TooShort,
-                    long if long > longest => DropReason::TooLong,
+                    long if long > ether::longest_like(frame, self.mtu()) => DropReason::TooLong,
                     _ => return true,
                 };
                 direction.dropped(reason, 1);

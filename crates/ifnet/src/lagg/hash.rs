@@ -2,7 +2,7 @@
 //! none overtakes another.
 
 use crate::aggregation::HashLayers;
-use crate::ether::Ethernet;
+use crate::ether::{Ethernet, SERVICE_VLAN, VLAN};
 
 /// Hashes what the chosen layers say of the flow of a frame.
 #[derive(Debug, Clone, Copy)]
@@ -152,8 +152,6 @@ const LAST_FACTOR: u64 = 0xd1b5_4a32_d192_ed03;
 const FIRST_TYPE: u16 = 0x600;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-const VLAN: u16 = 0x8100;
-const SERVICE_VLAN: u16 = 0x88a8;
 const MOST_TAGS: usize = 2;
 
 /// Protocol numbers.

@@ -28,15 +28,12 @@ pub use packet::{Packet, PacketOptions};
 pub use stream::{Stream, StreamEnd, StreamOptions};
 pub use tap::{Tap, TapOptions};
 
-use crate::ether::{HEADER, MTU_MAX};
+use crate::ether::{HEADER, MTU_MAX, VLAN_TAG};
 use std::fmt;
 use std::io;
 
 /// Bytes of the longest frame: of the largest MTU, with a VLAN tag.
 pub const FRAME_MAX: usize = HEADER + VLAN_TAG + MTU_MAX;
-
-/// Bytes of a VLAN tag (IEEE 802.1Q, clause 9.3).
-const VLAN_TAG: usize = 4;
 
 /// Why a wire could not be opened.
 #[derive(Debug, thiserror::Error)]

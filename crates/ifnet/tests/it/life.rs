@@ -1,6 +1,8 @@
 //! Interfaces come and go.
 
-use crate::world::{Diary, Idle, Ns, Seen, World, frame, named, new};
+use crate::world::{Diary, Idle, Keeps, Ns, Seen, World, frame, named, new};
+use holm_ifnet::aggregation::LaggRequest;
+use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::{
     Cloner, CreateError, DestroyError, Driver, DriverError, DropReason, Flags, Frames, Interface,
     LinkState, NewInterface, Reply, Request, RequestError,
@@ -56,7 +58,7 @@ fn names_are_unique_in_a_namespace_only() {
     assert_ne!(wan.index(), other.index());
     assert_ne!(wan.mac(), other.mac(), "it follows from the names of both");
     let seen = Arc::<Seen>::default();
-    let second = Idle { seen: seen.clone(), refuses: false };
+    let second = Idle { seen: seen.clone(), ..Idle::default() };
     let refused = blue.create(new("wan"), second).unwrap_err();
     assert_eq!(refused, CreateError::Exists(named("wan")));
     let exists = blue.ask("lo", Request::Rename(named("wan"))).unwrap_err();
@@ -82,7 +84,7 @@ fn driver_that_refuses_is_destroyed_and_leaves_nothing() {
     let world = World::new();
     let ns = world.create("blue");
     let seen = Arc::<Seen>::default();
-    let refuses = Idle { seen: seen.clone(), refuses: true };
+    let refuses = Idle { seen: seen.clone(), refuses: true, ..Idle::default() };
     let why = ns.create(NewInterface::default(), refuses).unwrap_err();
     assert!(why.to_string().contains("it does not want to"), "{why}");
     seen.wait_destroyed();
@@ -110,7 +112,7 @@ fn destroying_wakes_who_sleeps_in_the_driver() {
     let world = World::new();
     let ns = world.create("blue");
     let seen = Arc::<Seen>::default();
-    drop(ns.create(new("wan"), Idle { seen: seen.clone(), refuses: false }).unwrap());
+    drop(ns.create(new("wan"), Idle { seen: seen.clone(), ..Idle::default() }).unwrap());
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| Ns::enter(ns.namespace()).ask("wan", Request::Media));
         seen.wait_asleep();
@@ -123,13 +125,56 @@ fn destroying_wakes_who_sleeps_in_the_driver() {
     assert_eq!(gone.errno(), rustix::io::Errno::NXIO);
 }
 
+/// Also where it takes the global lock, as pairs and moves do.
+#[test]
+fn driver_that_sleeps_on_holds_up_no_change_of_another_namespace() {
+    let world = World::new();
+    let [blue, green, red] = ["blue", "green", "red"].map(|name| world.create(name));
+    let seen = Arc::<Seen>::default();
+    let deaf = Idle { seen: seen.clone(), deaf: true, ..Idle::default() };
+    drop(blue.create(new("wan"), deaf).unwrap());
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| Ns::enter(blue.namespace()).ask("wan", Request::Media));
+        seen.wait_asleep();
+        let destroys = scope.spawn(|| blue.destroy(named("wan"), Deadline::Never));
+        while blue.leaving().is_empty() {
+            std::thread::yield_now();
+        }
+        // It is waited for, and goes on sleeping until all this is done.
+        drop(green.create(new("wan"), Idle::default()).unwrap());
+        green.tell("wan", Request::SetMtu(9000));
+        green.tell("wan", Request::Rename(named("lan")));
+        green.destroy(named("lan"), Deadline::Never).unwrap();
+        drop(green.create_pair(new("p0"), &red, new("p1")).unwrap());
+        red.move_to(named("p1"), &green, None).unwrap();
+        green.move_to(named("p1"), &red, Some(named("p2"))).unwrap();
+        drop(green.create(new("lagg0"), NewLagg::default()).unwrap());
+        green.tell("lagg0", Request::Lagg(LaggRequest::AddPort(named("p0"))));
+        green.destroy(named("p0"), Deadline::Never).unwrap();
+        assert_eq!(red.names(), ["lo"], "the other end has gone with it");
+        let diary = Arc::<Diary>::default();
+        let registered = world.chain.register(&world.registry, diary.clone()).unwrap();
+        assert!(diary.take().contains(&"green lagg0: created".to_owned()));
+        drop(registered);
+        world.remove(world.create("violet"));
+        world.remove(red);
+        // Also in its own namespace.
+        drop(blue.create(new("wan"), Idle::default()).unwrap());
+        blue.destroy(named("wan"), Deadline::Never).unwrap();
+        assert!(!destroys.is_finished() && seen.destroyed() == 0);
+        seen.wake();
+        destroys.join().unwrap().unwrap();
+        assert!(matches!(sleeper.join().unwrap(), Ok(Reply::Media(_))));
+    });
+}
+
 #[test]
 fn who_holds_on_is_named_and_waited_for() {
     let world = World::new();
     let ns = world.create("blue");
     ns.track(true);
     let seen = Arc::<Seen>::default();
-    drop(ns.create(new("wan"), Idle { seen: seen.clone(), refuses: false }).unwrap());
+    drop(ns.create(new("wan"), Idle { seen: seen.clone(), ..Idle::default() }).unwrap());
     let held = ns.find(named("wan")).unwrap();
     let Err(DestroyError::StillHeld(leaving)) = ns.destroy(named("wan"), Deadline::now()) else {
         panic!("it is held")
@@ -151,7 +196,7 @@ fn what_nobody_waits_for_is_destroyed_by_a_worker() {
     let world = World::new();
     let ns = world.create("blue");
     let seen = Arc::<Seen>::default();
-    drop(ns.create(new("wan"), Idle { seen: seen.clone(), refuses: false }).unwrap());
+    drop(ns.create(new("wan"), Idle { seen: seen.clone(), ..Idle::default() }).unwrap());
     let held = ns.find(named("wan")).unwrap();
     drop(ns.destroy(named("wan"), Deadline::now()).unwrap_err());
     assert_eq!(seen.destroyed(), 0);
@@ -166,7 +211,7 @@ fn namespace_takes_its_interfaces_along() {
     let ns = world.create("blue");
     let seen = Arc::<Seen>::default();
     for _ in 0..3 {
-        drop(ns.create(NewInterface::default(), Idle { seen: seen.clone(), refuses: false }));
+        drop(ns.create(NewInterface::default(), Idle { seen: seen.clone(), ..Idle::default() }));
     }
     // Also what was destroyed before, is held, and is waited for by nobody though somebody could.
     let held = ns.find(named("idle1")).unwrap();
@@ -196,6 +241,35 @@ fn interface_takes_no_frames_of_a_wrong_length_or_while_it_is_down() {
     let reasons = [DropReason::NotUp, DropReason::TooShort, DropReason::TooLong];
     assert_eq!(reasons.map(|reason| sent.dropped(reason)), [1, 2, 1]);
     assert_eq!(sent.dropped_in_all(), 4);
+}
+
+#[test]
+fn vlan_tag_stands_beside_what_the_mtu_counts() {
+    let world = World::new();
+    let ns = world.create("blue");
+    let (wan, far) = ns.create_pair(new("wan"), &ns, new("far")).unwrap();
+    for name in ["wan", "far"] {
+        ns.tell(name, Request::SetUp(true));
+    }
+    let keeps = Arc::<Keeps>::default();
+    ns.receive("far", Some(keeps.clone()));
+    let typed = |ether_type: [u8; 2], len: usize| {
+        let mut frame = frame(7, len);
+        frame[12..14].copy_from_slice(&ether_type);
+        frame
+    };
+    let (vlan, service, ipv4) = ([0x81, 0], [0x88, 0xa8], [8, 0]);
+    wan.transmit(&mut vec![
+        typed(vlan, 1519),
+        typed(ipv4, 1518),
+        typed(ipv4, 1514),
+        typed(vlan, 1518),
+        typed(service, 1518),
+    ]);
+    let came = keeps.wait_for(3);
+    assert_eq!(came.iter().map(|frame| frame.len()).collect::<Vec<_>>(), [1514, 1518, 1518]);
+    assert_eq!(wan.counters().values().sent.dropped(DropReason::TooLong), 2);
+    assert_eq!(far.counters().values().received.frames, 3);
 }
 
 #[test]

@@ -178,6 +178,8 @@ impl Notifier<LinkEvent> for Diary {
 pub struct Idle {
     pub seen: Arc<Seen>,
     pub refuses: bool,
+    /// It is woken by nobody but the test, against the rules.
+    pub deaf: bool,
 }
 
 #[derive(Default)]
@@ -196,6 +198,11 @@ struct State {
 impl Seen {
     pub fn destroyed(&self) -> usize {
         self.state.lock().unwrap().destroyed
+    }
+
+    pub fn wake(&self) {
+        self.state.lock().unwrap().woken = true;
+        self.changed.notify_all();
     }
 
     pub fn wait_asleep(&self) {
@@ -238,8 +245,9 @@ impl Driver for Idle {
     }
 
     fn wake(&self) {
-        self.seen.state.lock().unwrap().woken = true;
-        self.seen.changed.notify_all();
+        if !self.deaf {
+            self.seen.wake();
+        }
     }
 
     fn destroy(self: Box<Self>) {

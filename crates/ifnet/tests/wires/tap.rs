@@ -34,6 +34,13 @@ fn frames_go_both_ways() {
                 kernel.send([frame(number + 10, bytes)]);
                 assert_eq!(tap.frame(), frame(number + 10, bytes));
             }
+            // One that has a VLAN tag is longer by that.
+            let mut tagged = frame(20, mtu + 14).into_vec();
+            tagged.splice(12..12, [0x81, 0, 0x20, 7]);
+            tap.send([tagged.clone().into()]);
+            assert!(*kernel.frame() == tagged[..]);
+            kernel.send([tagged.clone().into()]);
+            assert!(*tap.frame() == tagged[..]);
             assert_eq!((tap.received.malformed, tap.sent.lost), (0, 0));
             assert_eq!((kernel.received.malformed, kernel.sent.lost), (0, 0));
         }
