@@ -3,6 +3,7 @@
 use crate::frame::Frames;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 /// Something that carries frames and never waits: a tap, a packet socket, a unix socket. One driver
 /// makes an interface of any of them.
@@ -35,8 +36,15 @@ pub trait Wire: Send + Sync + 'static {
     fn send(&self, frames: &mut Frames) -> io::Result<Sent>;
 
     /// Whether somebody is at the other end, as far as can be known without asking the kernel. It
-    /// changes in [`receive`](Self::receive) and [`send`](Self::send); if otherwise, it is an event.
+    /// changes in [`receive`](Self::receive) and [`send`](Self::send); if otherwise, it is told as
+    /// [`on_change`](Self::on_change) says.
     fn has_peer(&self) -> bool;
+
+    /// Has `changed` called when the kernel has told that somebody is there now or is no longer, which
+    /// [`receive`](Self::receive) takes note of; and perhaps once at once. To be called once.
+    fn on_change(&self, changed: Changed) {
+        let _ = changed;
+    }
 
     /// The MTU is this from now on. A kernel interface at the other end is told where that is ours to do.
     ///
@@ -48,6 +56,9 @@ pub trait Wire: Send + Sync + 'static {
         Ok(())
     }
 }
+
+/// Told that something has changed, by any thread and with locks held: it may neither wait nor ask.
+pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
 /// What became of a [`Wire::receive`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -67,7 +67,9 @@ impl Driver for WireDriver {
         carries.map_err(|error| DriverError::of(format_args!("an MTU of {mtu} bytes"), &error))?;
         let handle = interface.add_source(self.line.clone());
         let handle = handle.map_err(|error| DriverError(error.to_string()))?;
+        let source = handle.clone();
         let _ = self.handle.set(handle);
+        self.line.wire.on_change(std::sync::Arc::new(move || source.wake()));
         Ok(())
     }
 

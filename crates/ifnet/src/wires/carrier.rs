@@ -6,15 +6,15 @@
 
 use super::kernel_link;
 use super::raw::netns_cookie;
-use super::readiness::{Events, Readiness};
+use crate::wire::Changed;
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
-use holm_lifetime::sync::{Arc, Mutex, Weak};
+use holm_lifetime::sync::{Arc, Mutex, OnceLock, Weak};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -27,13 +27,14 @@ pub(super) struct Carrier {
     monitor: Arc<Monitor>,
 }
 
-#[derive(Debug)]
 struct State {
     index: u32,
+    /// The flags that it has while it is up.
+    flags: u32,
     is_up: AtomicBool,
-    /// It has changed since it was last looked at; then this is readable.
-    changed: AtomicBool,
-    event: OwnedFd,
+    /// It has changed since it was last [asked for](Carrier::has_changed).
+    has_changed: AtomicBool,
+    changed: OnceLock<Changed>,
 }
 
 /// The interfaces of one of the kernel's namespaces that are watched.
@@ -60,20 +61,28 @@ pub(super) fn start() {
 }
 
 impl Carrier {
-    /// Watches the interface of that number, in the calling thread's network namespace. A change is an
-    /// event of `readiness`.
-    pub(super) fn watch(index: u32, readiness: &Readiness) -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        readiness.add(&event, Events::Read)?;
-        let (is_up, changed) = (AtomicBool::new(false), AtomicBool::new(false));
-        let state = Arc::new(State { index, is_up, changed, event });
+    /// Watches the interface of that number, in the calling thread's network namespace: whether it is up,
+    /// and so is what it is connected to.
+    pub(super) fn watch(index: u32) -> io::Result<Self> {
+        Self::watch_flags(index, (libc::IFF_UP | libc::IFF_RUNNING) as u32)
+    }
+
+    /// The same of an interface that is connected to us: whether it is up.
+    pub(super) fn watch_own(index: u32) -> io::Result<Self> {
+        Self::watch_flags(index, libc::IFF_UP as u32)
+    }
+
+    fn watch_flags(index: u32, flags: u32) -> io::Result<Self> {
+        let (is_up, has_changed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let state = State { index, flags, is_up, has_changed, changed: OnceLock::new() };
+        let state = Arc::new(state);
         let monitor = Monitor::of_this_netns()?;
         {
             // What is told from now on is newer than what is asked for.
             let mut states = monitor.states.lock();
             states.entry(index).or_default().push(state.clone());
             let flags = kernel_link::flags(&monitor.socket, index)?;
-            state.is_up.store(is_running(flags), Ordering::Relaxed);
+            state.is_up.store(state.means_up(flags), Ordering::Relaxed);
         }
         Ok(Self { state, monitor })
     }
@@ -82,13 +91,19 @@ impl Carrier {
         self.state.is_up.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a change: what was an event is none any more.
-    pub(super) fn look(&self) {
-        if self.state.changed.load(Ordering::Relaxed)
-            && self.state.changed.swap(false, Ordering::AcqRel)
-        {
-            let _ = rustix::io::read(&self.state.event, &mut [0; 8]);
-        }
+    /// Has `changed` called after each change, and once now: there may have been one. It may not wait.
+    pub(super) fn on_change(&self, changed: Changed) {
+        let now = changed.clone();
+        // It is said once.
+        let _ = self.state.changed.set(changed);
+        now();
+    }
+
+    /// Whether there was a change since this was last asked.
+    pub(super) fn has_changed(&self) -> bool {
+        let has_changed = &self.state.has_changed;
+        // It is asked often and changes seldom.
+        has_changed.load(Ordering::Relaxed) && has_changed.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -107,11 +122,24 @@ impl Drop for Carrier {
 impl State {
     fn set(&self, is_up: bool) {
         if self.is_up.swap(is_up, Ordering::Relaxed) != is_up {
-            // It fails only when the number is at its greatest, and then it is readable. Who is woken
-            // before it is noted that it is takes it at the next look.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-            self.changed.store(true, Ordering::Release);
+            self.has_changed.store(true, Ordering::Release);
+            if let Some(changed) = self.changed.get() {
+                changed();
+            }
         }
+    }
+
+    fn means_up(&self, flags: u32) -> bool {
+        flags & self.flags == self.flags
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("index", &self.index)
+            .field("is_up", &self.is_up)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,7 +180,7 @@ impl Monitor {
             messages = rest;
             if let Some(link) = message.link() {
                 let same = states.get(&link.index).into_iter().flatten();
-                same.for_each(|state| state.set(link.is_up));
+                same.for_each(|state| state.set(link.flags.is_some_and(|it| state.means_up(it))));
             }
         }
     }
@@ -160,8 +188,9 @@ impl Monitor {
     fn ask_for_all(&self) {
         let states = self.states.lock();
         for (index, same) in &*states {
-            let is_up = kernel_link::flags(&self.socket, *index).is_ok_and(is_running);
-            same.iter().for_each(|state| state.set(is_up));
+            let flags = kernel_link::flags(&self.socket, *index);
+            let is_up = |state: &State| flags.as_ref().is_ok_and(|flags| state.means_up(*flags));
+            same.iter().for_each(|state| state.set(is_up(state)));
         }
     }
 }
@@ -218,7 +247,8 @@ struct Message<'m> {
 /// What is told of an interface.
 struct Link {
     index: u32,
-    is_up: bool,
+    /// None if it is there no longer.
+    flags: Option<u32>,
 }
 
 impl<'m> Message<'m> {
@@ -236,17 +266,11 @@ impl<'m> Message<'m> {
         let index = u32::from_ne_bytes(*self.body.get(4..)?.first_chunk()?);
         let flags = u32::from_ne_bytes(*self.body.get(8..)?.first_chunk()?);
         match self.kind {
-            libc::RTM_NEWLINK => Some(Link { index, is_up: is_running(flags) }),
-            libc::RTM_DELLINK => Some(Link { index, is_up: false }),
+            libc::RTM_NEWLINK => Some(Link { index, flags: Some(flags) }),
+            libc::RTM_DELLINK => Some(Link { index, flags: None }),
             _ => None,
         }
     }
-}
-
-/// It is up, and so is what it is connected to.
-fn is_running(flags: u32) -> bool {
-    let both = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
-    flags & both == both
 }
 
 /// The group that is told of interfaces.

@@ -8,7 +8,7 @@ use super::raw::{Message, PacketSocket};
 use super::readiness::{Events, Readiness};
 use super::{OpenError, VLAN_TAG, is_frame, scratch, together};
 use crate::frame::Frames;
-use crate::wire::{Received, Sent, Wire};
+use crate::wire::{Changed, Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
 use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
@@ -64,8 +64,8 @@ impl Packet {
         let readiness = Readiness::new()
             .and_then(|readiness| readiness.add(&socket, Events::Read).map(|()| readiness))
             .map_err(|error| failed("watch the packet socket at", error.into()))?;
-        let carrier = Carrier::watch(link.index(), &readiness)
-            .map_err(|error| failed("watch the link of", error))?;
+        let carrier =
+            Carrier::watch(link.index()).map_err(|error| failed("watch the link of", error))?;
         let (waits, dropped) = (Mutex::new(false), AtomicU32::new(0));
         Ok(Self { link, socket, readiness, waits, carrier, dropped })
     }
@@ -95,7 +95,6 @@ impl Wire for Packet {
     fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
         let mut received = Received::default();
         let mut left = most;
-        self.carrier.look();
         scratch::slots(|space| {
             while left > 0 {
                 let before = frames.len();
@@ -164,6 +163,10 @@ impl Wire for Packet {
 
     fn has_peer(&self) -> bool {
         self.carrier.is_up()
+    }
+
+    fn on_change(&self, changed: Changed) {
+        self.carrier.on_change(changed);
     }
 
     fn set_mtu(&self, mtu: usize) -> io::Result<()> {

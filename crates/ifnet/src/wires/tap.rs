@@ -1,9 +1,10 @@
 //! `tap`: an interface of the kernel whose other end is this process.
 
+use super::carrier::Carrier;
 use super::kernel_link::{KernelLink, make_tap};
 use super::{OpenError, is_frame, scratch};
 use crate::frame::Frames;
-use crate::wire::{Received, Sent, Wire};
+use crate::wire::{Changed, Received, Sent, Wire};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
@@ -27,7 +28,9 @@ pub struct Tap {
     tun: OwnedFd,
     link: KernelLink,
     made: bool,
-    /// As far as the last frame has told.
+    carrier: Carrier,
+    /// As the kernel has told, or a frame since: one that was moved to another of the kernel's namespaces
+    /// is gone for the carrier.
     is_up: AtomicBool,
 }
 
@@ -54,11 +57,13 @@ impl Tap {
         };
         let called = called.map_err(|error| failed("make the tap", error))?;
         let link = KernelLink::find(&called).map_err(|error| failed("find the tap", error))?;
-        let this = Self { tun, link, made, is_up: AtomicBool::new(true) };
         if made {
-            this.link.bring_up().map_err(|error| failed("bring up the tap", error))?;
+            link.bring_up().map_err(|error| failed("bring up the tap", error))?;
         }
-        Ok(this)
+        let carrier = Carrier::watch_own(link.index());
+        let carrier = carrier.map_err(|error| failed("watch the link of the tap", error))?;
+        let is_up = AtomicBool::new(carrier.is_up());
+        Ok(Self { tun, link, made, carrier, is_up })
     }
 
     /// What the kernel calls it by now.
@@ -90,6 +95,9 @@ impl Wire for Tap {
 
     fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
         let mut received = Received::default();
+        if self.carrier.has_changed() {
+            self.seen(self.carrier.is_up());
+        }
         scratch::single(|space| {
             for _ in 0..most {
                 scratch::clear(space);
@@ -134,6 +142,10 @@ impl Wire for Tap {
 
     fn has_peer(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
+    }
+
+    fn on_change(&self, changed: Changed) {
+        self.carrier.on_change(changed);
     }
 
     fn set_mtu(&self, mtu: usize) -> io::Result<()> {

@@ -165,6 +165,34 @@ fn interface_of_a_tap_that_the_kernel_deletes_is_down() {
     });
 }
 
+#[test]
+fn tap_that_the_kernel_sets_down_is_down_without_a_frame() {
+    in_a_netns(|| {
+        let world = World::new();
+        let diary = Arc::<Diary>::default();
+        let _registered = world.chain.register(&world.registry, diary.clone()).unwrap();
+        let blue = world.create("blue");
+        ip("tuntap add dev vm0 mode tap");
+        let options = TapOptions { name: Some("vm0".into()) };
+        let interface = blue.create(new("t"), options).unwrap();
+        // Somebody else's, who has not brought it up yet.
+        assert_eq!(interface.link(), LinkState::Down);
+        for _ in 0..2 {
+            diary.take();
+            ip("link set vm0 up");
+            diary.wait_for("blue t: link up");
+            assert_eq!(interface.link(), LinkState::Up);
+            ip("link set vm0 down");
+            diary.wait_for("blue t: link down");
+        }
+        let values = interface.counters().values();
+        assert_eq!((values.sent.frames, values.sent.dropped_in_all()), (0, 0));
+        drop(interface);
+        blue.destroy(named("t"), Deadline::Never).unwrap();
+        ip("link del vm0");
+    });
+}
+
 fn enter(netns: &File) -> Enter {
     let netns = netns.try_clone().unwrap();
     Box::new(move |work| {

@@ -3,11 +3,12 @@
 use holm_ifnet::wire::{Received, Sent, Wire};
 use holm_ifnet::{Frame, Frames};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
 /// A wire that is only asked when its descriptor has an event, waited for edge-triggered.
 pub struct Driven<W> {
@@ -27,6 +28,11 @@ impl<W: Wire> Driven<W> {
         let events = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&events, wire.fd(), EventData::new_u64(0), flags).unwrap();
+        let told = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        epoll::add(&events, &told, EventData::new_u64(0), flags).unwrap();
+        wire.on_change(Arc::new(move || {
+            rustix::io::write(&told, &1_u64.to_ne_bytes()).unwrap();
+        }));
         let (frames, left) = (Frames::new(), Frames::new());
         Self { wire, events, frames, received: Received::default(), left, sent: Sent::default() }
     }
