@@ -3,7 +3,7 @@
 use super::connection::{Connection, ConnectionId};
 use super::machine::{Machine, News};
 use super::sockets::{Datagrams, Listener, Stream};
-use super::{AddressError, Config, Network, Reason, Route, Usage};
+use super::{AddressError, Config, Limits, Network, Reason, Route, Usage};
 use crate::MacAddress;
 use crate::frame::Frames;
 use holm_lifetime::sync::Mutex;
@@ -114,6 +114,11 @@ impl Stack {
     /// smallest network is taken.
     pub fn set_routes(&self, routes: Vec<Route>) {
         self.run(|machine, _| machine.set_routes(routes));
+    }
+
+    /// What it may use from now on. The connections that there are stay, and keep their buffers and times.
+    pub fn set_limits(&self, limits: Limits) {
+        self.run(|machine, _| machine.set_limits(limits));
     }
 
     /// Our address on the link is another one.

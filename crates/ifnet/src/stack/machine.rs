@@ -9,7 +9,7 @@ use super::neighbors::{Due, Neighbors, Way};
 use super::packet::{ICMPV4, ICMPV6, Outgoing, Packet, TCP, UDP, destination_of};
 use super::tcp::Tcp;
 use super::udp::{self, Bound, Datagram, Udp};
-use super::{Acceptor, AddressError, Config, IPV6_MTU_MIN, Usage, Wake};
+use super::{Acceptor, AddressError, Config, IPV6_MTU_MIN, Limits, Usage, Wake};
 use crate::ether::{self, Ethernet, MacAddress};
 use crate::frame::{Frame, Frames};
 use std::io::{self, ErrorKind};
@@ -55,7 +55,7 @@ impl Machine {
             link_local: None,
             addresses: Vec::new(),
             routes: Vec::new(),
-            neighbors: Neighbors::default(),
+            neighbors: Neighbors::new(config.limits.neighbors),
             tcp: Tcp::new(config.mtu, !config.loopback, config.limits),
             udp: Udp::default(),
             frames: Frames::new(),
@@ -190,6 +190,12 @@ impl Machine {
     /// Replaces all routes.
     pub(super) fn set_routes(&mut self, routes: Vec<Route>) {
         self.routes = routes;
+    }
+
+    /// What it may use from now on.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.tcp.set_limits(limits);
+        self.neighbors.set_most(limits.neighbors);
     }
 
     pub(super) fn listen(&mut self, at: Bound, acceptor: Acceptor) -> io::Result<()> {

@@ -94,6 +94,8 @@ pub struct Limits {
     pub room_min: usize,
     /// Bytes of the largest buffer, at most 1 GiB.
     pub room_max: usize,
+    /// Stations of the link of which it is remembered where they are.
+    pub neighbors: usize,
 }
 
 impl Default for Limits {
@@ -109,6 +111,7 @@ impl Default for Limits {
             memory: 256 << 20,
             room_min: 64 << 10,
             room_max: 1 << 20,
+            neighbors: 1024,
         }
     }
 }

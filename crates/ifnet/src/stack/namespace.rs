@@ -42,6 +42,7 @@ struct State {
     closed: bool,
     /// By the number of the interface. Changed only while the configuration lock is held.
     links: HashMap<u64, Link>,
+    limits: Limits,
     routes: Vec<Route>,
     newest_service: u64,
     services: Vec<(u64, Service)>,
@@ -172,6 +173,16 @@ impl NsStacks {
             state.links.values().map(|link| link.stack.clone()).collect::<Vec<_>>()
         };
         stacks.iter().for_each(|stack| stack.set_routes(routes.clone()));
+    }
+
+    /// What the stack of each interface may use from now on, as [`Stack::set_limits`] says.
+    pub fn set_limits(&self, limits: Limits) {
+        let stacks = {
+            let mut state = self.0.state.lock();
+            state.limits = limits;
+            state.links.values().map(|link| link.stack.clone()).collect::<Vec<_>>()
+        };
+        stacks.iter().for_each(|stack| stack.set_limits(limits));
     }
 
     /// The routes.
@@ -336,7 +347,7 @@ impl Tenant {
             return Some((link.stack.clone(), link.ends.clone(), Vec::new()));
         }
         // Nobody else has it yet, so nobody else is called while the lock is held.
-        let mut link = Link::new(interface);
+        let mut link = Link::new(interface, state.limits);
         link.stack.set_routes(state.routes.clone());
         let mut bound = Vec::new();
         for (id, service) in &state.services {
@@ -363,12 +374,12 @@ impl Tenant {
 }
 
 impl Link {
-    fn new(interface: &Interface) -> Self {
+    fn new(interface: &Interface, limits: Limits) -> Self {
         let config = Config {
             mac: interface.mac(),
             mtu: interface.mtu(),
             loopback: interface.kind() == lo::KIND,
-            limits: Limits::default(),
+            limits,
         };
         let ends = Arc::new(Ends {
             interface: interface.downgrade(),

@@ -11,8 +11,10 @@ use std::time::Duration;
 ///
 /// Anybody on the link can claim any address, so their number is bounded: the one that was heard of
 /// longest ago makes room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Neighbors {
+    /// How many are remembered.
+    most: usize,
     known: HashMap<IpAddr, Known>,
     wanted: HashMap<IpAddr, Wanted>,
     /// Bytes that wait.
@@ -52,6 +54,19 @@ pub(super) enum Due {
 }
 
 impl Neighbors {
+    /// Of whom `most` are remembered.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, known: HashMap::new(), wanted: HashMap::new(), bytes: 0 }
+    }
+
+    /// Has so many remembered from now on; of more that there are, those that were heard of last.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most = most;
+        while self.known.len() > most {
+            self.forget_oldest();
+        }
+    }
+
     /// Where to send a packet for the neighbour at `address`.
     pub(super) fn way(&mut self, now: Duration, address: IpAddr, packet: Outgoing) -> Way {
         if let Some(known) = self.known.get(&address) {
@@ -91,14 +106,18 @@ impl Neighbors {
         address: IpAddr,
         mac: MacAddress,
     ) -> Vec<Outgoing> {
-        if self.known.len() >= KNOWN_MAX && !self.known.contains_key(&address) {
-            let oldest = self.known.iter().min_by_key(|(_, known)| known.heard);
-            if let Some(oldest) = oldest.map(|(&address, _)| address) {
-                self.known.remove(&oldest);
-            }
+        if self.known.len() >= self.most && !self.known.contains_key(&address) {
+            self.forget_oldest();
         }
         self.known.insert(address, Known { mac, heard: now });
         self.forget(address)
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.known.iter().min_by_key(|(_, known)| known.heard);
+        if let Some(oldest) = oldest.map(|(&address, _)| address) {
+            self.known.remove(&oldest);
+        }
     }
 
     /// Somebody says where it is without having been asked: that is believed of whom we know or want.
@@ -142,7 +161,7 @@ impl Neighbors {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.most);
     }
 }
 
@@ -156,13 +175,13 @@ const WAITING_MAX: usize = 4;
 /// Bytes that wait for all of them.
 const BYTES_MAX: usize = 1 << 20;
 const WANTED_MAX: usize = 128;
-const KNOWN_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
+    const MOST: usize = 1024;
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
     fn ip(n: u32) -> IpAddr {
@@ -175,7 +194,7 @@ mod tests {
 
     #[test]
     fn packets_wait_until_it_is_known_where_they_go() {
-        let mut neighbors = Neighbors::default();
+        let mut neighbors = Neighbors::new(MOST);
         assert_eq!(neighbors.way(second(0), ip(1), vec![1]), Way::Waits { ask: true });
         assert_eq!(neighbors.way(second(0), ip(1), vec![2]), Way::Waits { ask: false });
         assert_eq!(neighbors.due_at(), Some(second(1)));
@@ -190,7 +209,7 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_is_given_up() {
-        let mut neighbors = Neighbors::default();
+        let mut neighbors = Neighbors::new(MOST);
         for n in 0..=WAITING_MAX {
             let way = neighbors.way(second(0), ip(1), vec![n as u8]);
             assert_eq!(way == Way::Lost { ask: false }, n == WAITING_MAX);
@@ -205,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let mut neighbors = Neighbors::default();
+        let mut neighbors = Neighbors::new(MOST);
         let packet = || vec![0; 60_000];
         let most = BYTES_MAX / 60_000;
         for n in 0..most as u32 {
@@ -224,14 +243,21 @@ mod tests {
 
     #[test]
     fn claims_are_bounded_and_do_not_make_the_unknown_known() {
-        let mut neighbors = Neighbors::default();
+        let mut neighbors = Neighbors::new(MOST);
         assert!(neighbors.update(second(0), ip(0), MAC).is_empty());
         assert_eq!(neighbors.way(second(0), ip(0), vec![]), Way::Waits { ask: true });
         for n in 0..1500 {
             neighbors.learn(second(1), ip(n), MAC);
             neighbors.way(second(1), ip(10_000 + n), vec![]);
         }
-        assert_eq!(neighbors.known.len(), KNOWN_MAX);
+        assert_eq!(neighbors.known.len(), MOST);
         assert_eq!(neighbors.wanted.len(), WANTED_MAX);
+        neighbors.learn(second(2), ip(7), MAC);
+        neighbors.set_most(1);
+        assert_eq!(neighbors.known.keys().collect::<Vec<_>>(), [&ip(7)]);
+        neighbors.clear();
+        neighbors.learn(second(3), ip(8), MAC);
+        neighbors.learn(second(4), ip(9), MAC);
+        assert_eq!(neighbors.known.keys().collect::<Vec<_>>(), [&ip(9)]);
     }
 }

@@ -87,6 +87,11 @@ impl Tcp {
         }
     }
 
+    /// For connections from now on.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub(super) fn set_mtu(&mut self, mtu: usize) {
         self.capabilities.max_transmission_unit = mtu;
         self.interface = interface(&self.capabilities, self.seed());

@@ -4,6 +4,7 @@ use crate::world::{Bell, NFS, Ns, Waiting, World, bytes, named, new};
 use holm_ifnet::Request;
 use holm_ifnet::aggregation::{LaggRequest, Protocol};
 use holm_ifnet::lagg::NewLagg;
+use holm_ifnet::stack::Limits;
 use holm_lifetime::Deadline;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -41,6 +42,35 @@ fn ended(stream: &Waiting) -> ErrorKind {
             Err(error) => return error.kind(),
         }
     }
+}
+
+#[test]
+fn limits_hold_for_who_comes_from_then_on_and_for_new_interfaces() {
+    let world = World::new();
+    let [server, client] = two(&world);
+    let _offered = server.serve_echo();
+    let first = connect(&client, "p0", "10.0.0.1");
+    let second = connect(&client, "p0", "10.0.0.1");
+    for stream in [&first, &second] {
+        stream.exchange(b"made before");
+    }
+    client.stacks.set_limits(Limits { connections: 1, ..Limits::default() });
+    let refused = |interface: &str, to: &str| {
+        let to = SocketAddr::new(to.parse().unwrap(), NFS);
+        client.stack(interface).unwrap().connect(to).err().map(|error| error.kind())
+    };
+    assert_eq!(refused("p0", "10.0.0.1"), Some(ErrorKind::QuotaExceeded));
+    for stream in [&first, &second] {
+        stream.exchange(&bytes(1, 100_000));
+    }
+    cable(&server, &client, "p1");
+    server.address("p1", "10.1.0.1/24");
+    client.address("p1", "10.1.0.2/24");
+    let only = connect(&client, "p1", "10.1.0.1");
+    only.exchange(b"one");
+    assert_eq!(refused("p1", "10.1.0.1"), Some(ErrorKind::QuotaExceeded));
+    client.stacks.set_limits(Limits::default());
+    connect(&client, "p1", "10.1.0.1").exchange(b"two");
 }
 
 #[test]
