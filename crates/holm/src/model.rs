@@ -174,6 +174,32 @@ pub struct LimitsSpec {
     /// Files and directories that are kept open between calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
+    /// Addresses of one interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<u32>,
+    /// Routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<u32>,
+    /// Stations of the network of one interface of which it is remembered where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbors: Option<u32>,
+    /// Connections of one interface, those included that are being made or that the peer has not let go
+    /// of yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_connections: Option<u32>,
+    /// Connections of one interface that are being made; the oldest makes room for one more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_half_open: Option<u32>,
+    /// Bytes that the buffers of an interface's connections share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_memory: Option<u32>,
+    /// Bytes of the largest buffer of one connection of an interface, for each direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_buffer: Option<u32>,
+    /// Seconds for which the peer of an interface's connection may owe an answer, as one does that was
+    /// switched off or paused; then the connection is reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_silence: Option<u32>,
 }
 
 /// A namespace, as it is.

@@ -9,6 +9,7 @@ pub use links::{hash_layers, hash_layers_view, network_problems};
 use crate::model::{
     ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec, NetnsRef, OWN_LINKS, Squash,
 };
+use holm_ifnet::stack::Limits as StackLimits;
 use holm_netns::NsName;
 use holm_nfsd::beneath::Mounts;
 use holm_nfsd::export::{ExportOptions, Network, OptionProblem, OptionsError};
@@ -299,6 +300,14 @@ impl Checked for LimitsSpec {
                 ..it
             }),
             in_range("open-files", self.open_files, 1, 1 << 24),
+            in_range("addresses", self.addresses, 1, 255),
+            in_range("routes", self.routes, 1, 1024),
+            in_range("neighbors", self.neighbors, 16, 8192),
+            in_range("link-connections", self.link_connections, 1, 1 << 20),
+            in_range("link-half-open", self.link_half_open, 1, 1 << 16),
+            in_range("link-memory", self.link_memory, 1 << 20, u32::MAX),
+            in_range("link-buffer", self.link_buffer, 64 << 10, 1 << 30),
+            in_range("link-silence", self.link_silence, 10, 365 * 86400),
         ]
         .into_iter()
         .flatten()
@@ -317,6 +326,14 @@ impl LimitsSpec {
             idle_time: self.idle_time.or(others.idle_time),
             requests_in_flight: self.requests_in_flight.or(others.requests_in_flight),
             open_files: self.open_files.or(others.open_files),
+            addresses: self.addresses.or(others.addresses),
+            routes: self.routes.or(others.routes),
+            neighbors: self.neighbors.or(others.neighbors),
+            link_connections: self.link_connections.or(others.link_connections),
+            link_half_open: self.link_half_open.or(others.link_half_open),
+            link_memory: self.link_memory.or(others.link_memory),
+            link_buffer: self.link_buffer.or(others.link_buffer),
+            link_silence: self.link_silence.or(others.link_silence),
         }
     }
 
@@ -331,6 +348,40 @@ impl LimitsSpec {
         limits
     }
 }
+
+impl LimitsSpec {
+    /// Those of the stack of each interface.
+    pub fn of_stacks(&self) -> StackLimits {
+        let mut limits = StackLimits::default();
+        let size = |value: Option<u32>, default| value.map_or(default, |value| value as usize);
+        limits.connections = size(self.link_connections, limits.connections);
+        limits.half_open = size(self.link_half_open, limits.half_open);
+        limits.memory = size(self.link_memory, limits.memory);
+        limits.room_max = size(self.link_buffer, limits.room_max);
+        limits.neighbors = size(self.neighbors, limits.neighbors);
+        if let Some(silence) = self.link_silence {
+            limits.silence = Duration::from_secs(silence.into());
+            // Often enough that one answer may be lost.
+            limits.keep_alive = limits.silence / 3;
+        }
+        limits
+    }
+
+    /// How many addresses an interface may have.
+    pub(crate) fn addresses_of_link(&self) -> usize {
+        self.addresses.map_or(ADDRESSES, |most| most as usize)
+    }
+
+    /// How many routes there may be.
+    pub(crate) fn routes_in_all(&self) -> usize {
+        self.routes.map_or(ROUTES, |most| most as usize)
+    }
+}
+
+/// Addresses of an interface where nothing is said.
+const ADDRESSES: usize = 64;
+/// Routes of a namespace where nothing is said.
+const ROUTES: usize = 256;
 
 impl Problem {
     fn at(field: &'static str, why: impl fmt::Display) -> Self {

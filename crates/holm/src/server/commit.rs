@@ -11,6 +11,7 @@ use super::{Error, Server};
 use crate::model::{Happened, LimitsSpec, RouteSpec};
 use crate::stack::AtOwnLinks;
 use crate::state;
+use holm_ifnet::stack::StackSubsystem;
 use holm_ifnet::{IfnetSubsystem, Leaving, lo};
 use holm_lifetime::Deadline;
 use holm_lifetime::levels::Locked;
@@ -406,6 +407,9 @@ fn limit_work(inside: &Inside, limits: &LimitsSpec) {
     if let Some(pool) = inside.get::<PoolSubsystem>() {
         let most = limits.requests_in_flight.and_then(|most| NonZero::new(most as usize));
         pool.limit_turns(most);
+    }
+    if let Some(stacks) = inside.get::<StackSubsystem>() {
+        stacks.set_limits(limits.of_stacks());
     }
     if let Some(cache) = inside.get::<Caches<Object>>() {
         cache.set_limit(limits.open_files.map(|files| files as usize));

@@ -88,7 +88,7 @@ impl Server {
         places: &mut Places<'_>,
     ) -> Result<Coming, Error> {
         let name = &spec.name;
-        check(&spec, &self.far_ends(name, places.changes))?;
+        self.check(&spec, &self.far_ends(name, places.changes))?;
         let network = Network::of(&spec);
         let plan = Network::default().plan(&network)?;
         if let Some(tenant) = self.tenants().live.get(name) {
@@ -128,6 +128,20 @@ impl Server {
         });
         let here = there.chain(coming).filter(|link| link.peer_ns.as_deref() == Some(name));
         here.filter_map(|link| link.peer.clone()).collect()
+    }
+
+    /// Refuses a spec that cannot be, with all that is wrong with it. `far` are ends of pairs that are said of
+    /// elsewhere.
+    fn check(&self, spec: &NamespaceSpec, far: &[String]) -> Result<(), Error> {
+        let spec = &NamespaceSpec { limits: spec.limits.or(&self.limits), ..spec.clone() };
+        let mut problems = spec.problems();
+        let far: Vec<&str> = far.iter().map(String::as_str).collect();
+        problems.extend(network_problems(spec, &far));
+        let problems: Vec<String> = problems.iter().map(|problem| problem.said_of(spec)).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("namespace {}: {}", spec.name, problems.join("; "))))
     }
 
     fn prepare_altered(
@@ -182,7 +196,7 @@ impl Server {
             export: whole.export.into_iter().chain(change.add_export.iter().cloned()).collect(),
             ..whole
         };
-        check(&whole, &self.far_ends(name, places.changes))?;
+        self.check(&whole, &self.far_ends(name, places.changes))?;
         let network =
             if before == after { None } else { Some((after.clone(), before.plan(&after)?)) };
 
@@ -299,19 +313,6 @@ impl Places<'_> {
     fn is_free(&self, open: &Open) -> bool {
         !self.taken.iter().any(|(_, taken)| taken.is(open))
     }
-}
-
-/// Refuses a spec that cannot be, with all that is wrong with it. `far` are ends of pairs that are said of
-/// elsewhere.
-fn check(spec: &NamespaceSpec, far: &[String]) -> Result<(), Error> {
-    let mut problems = spec.problems();
-    let far: Vec<&str> = far.iter().map(String::as_str).collect();
-    problems.extend(network_problems(spec, &far));
-    let problems: Vec<String> = problems.iter().map(|problem| problem.said_of(spec)).collect();
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!("namespace {}: {}", spec.name, problems.join("; "))))
 }
 
 fn open(

@@ -247,7 +247,8 @@ impl Checked for RouteSpec {
     }
 }
 
-/// What does not go together in the network of a namespace. `far` are names of interfaces that it has
+/// What does not go together in the network of a namespace, and what is more than the limits in force, which
+/// `spec` has, allow. `far` are names of interfaces that it has
 /// beside: ends of pairs that are said of elsewhere.
 pub fn network_problems(spec: &NamespaceSpec, far: &[&str]) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -270,6 +271,7 @@ pub fn network_problems(spec: &NamespaceSpec, far: &[&str]) -> Vec<Problem> {
     }
     problems.extend(ports(spec, &names));
     problems.extend(addresses(spec, &names));
+    problems.extend(too_many_addresses(spec));
     problems.extend(routes(spec));
     problems
 }
@@ -341,9 +343,41 @@ fn addresses(spec: &NamespaceSpec, names: &HashMap<&str, (usize, LinkKind)>) -> 
     problems
 }
 
+/// The first address of each interface that is one too many.
+fn too_many_addresses(spec: &NamespaceSpec) -> Vec<Problem> {
+    let most = spec.limits.addresses_of_link();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut problems = Vec::new();
+    let mut count = |name, place: &dyn Fn(String) -> Problem| {
+        let count = counts.entry(name).or_default();
+        *count += 1;
+        if *count == most + 1 {
+            let why = format!(
+                "{name} has more than {most} addresses: leave some out, or raise the limit addresses"
+            );
+            problems.push(place(why));
+        }
+    };
+    for (index, link) in spec.link.iter().enumerate() {
+        for at in 0..link.addr.len() {
+            count(&link.name, &|why| Problem::at_element("addr", at, why).within("link", index));
+        }
+    }
+    for (index, addr) in spec.addr.iter().enumerate() {
+        count(&addr.dev, &|why| Problem::at("cidr", why).within("addr", index));
+    }
+    problems
+}
+
 /// What is wrong with the routes.
 fn routes(spec: &NamespaceSpec) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let most = spec.limits.routes_in_all();
+    if spec.route.len() > most {
+        let why =
+            format!("there are more than {most} routes: leave some out, or raise the limit routes");
+        problems.push(Problem::at("to", why).within("route", most));
+    }
     let of_links = spec.link.iter().flat_map(|link| &link.addr);
     let networks = of_links.chain(spec.addr.iter().map(|addr| &addr.cidr));
     let networks: Vec<Network> = networks.filter_map(|addr| addr.parse().ok()).collect();

@@ -27,7 +27,9 @@ fn everything_that_can_be_said_is_read() {
         [ns.blue]
         listen = [{{ addr = "127.0.0.1:2049", udp = false }}, {{ addr = "0.0.0.0:2049", netns = "/run/netns/blue" }},
                   {{ addr = "0.0.0.0:2049", netns = 4711 }}]
-        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, requests-in-flight = 8, open-files = 10 }}
+        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, requests-in-flight = 8, open-files = 10,
+                   addresses = 4, routes = 5, neighbors = 64, link-connections = 7, link-half-open = 3,
+                   link-memory = 1048576, link-buffer = 65536, link-silence = 600 }}
         [[ns.blue.export]]
         path = "/"
         dir = "{dir}"
@@ -79,6 +81,14 @@ fn everything_that_can_be_said_is_read() {
             unsent_replies: Some(65536),
             requests_in_flight: Some(8),
             open_files: Some(10),
+            addresses: Some(4),
+            routes: Some(5),
+            neighbors: Some(64),
+            link_connections: Some(7),
+            link_half_open: Some(3),
+            link_memory: Some(1 << 20),
+            link_buffer: Some(64 << 10),
+            link_silence: Some(600),
         },
         ..NamespaceSpec::default()
     };

@@ -48,6 +48,29 @@ fn network_is_read_and_served() {
 }
 
 #[test]
+fn more_than_the_limits_allow_is_said_where_it_begins() {
+    let world = World::new();
+    let addresses: Vec<String> = (1..=64).map(|n| format!("\"10.0.0.{n}/24\"")).collect();
+    let routes: Vec<String> =
+        (0..256).map(|n| format!("{{ to = \"10.1.{n}.0/25\", via = \"10.0.0.99\" }}")).collect();
+    let routes = routes.join(", ");
+    let lines = |limits: &str| {
+        format!(
+            "limits = {{ routes = 1 }}\n[ns.blue]\nlimits = {{ {limits} }}\nlink = [{{ name = \"d0\", \
+             type = \"dgram\", path = \"/run/d0\", addr = [{}] }}]\naddr = [\n{{ cidr = \"10.0.0.65/24\", \
+             dev = \"d0\" }}]\nroute = [\n{routes}]\n",
+            addresses.join(", ")
+        )
+    };
+    let many = "6:10: d0 has more than 64 addresses: leave some out, or raise the limit addresses";
+    assert_eq!(said(&world, &lines("routes = 256")), [many]);
+    let few = said(&world, &lines("addresses = 65"));
+    assert_eq!(few.len(), 1);
+    assert!(few[0].contains("there are more than 1 routes: leave some out"), "{few:?}");
+    Config::parse(&lines("addresses = 65, routes = 256")).unwrap();
+}
+
+#[test]
 fn what_is_wrong_with_a_network_is_said_where_it_is_and_with_what_to_do() {
     let world = World::new();
     let config = r#"[ns.blue]

@@ -114,6 +114,14 @@ fn limits_text(limits: &LimitsSpec) -> Option<String> {
         idle_time,
         requests_in_flight,
         open_files,
+        addresses,
+        routes,
+        neighbors,
+        link_connections,
+        link_half_open,
+        link_memory,
+        link_buffer,
+        link_silence,
     } = *limits;
     let all = [
         ("connections", connections),
@@ -122,6 +130,14 @@ fn limits_text(limits: &LimitsSpec) -> Option<String> {
         ("idle-time", idle_time),
         ("requests-in-flight", requests_in_flight),
         ("open-files", open_files),
+        ("addresses", addresses),
+        ("routes", routes),
+        ("neighbors", neighbors),
+        ("link-connections", link_connections),
+        ("link-half-open", link_half_open),
+        ("link-memory", link_memory),
+        ("link-buffer", link_buffer),
+        ("link-silence", link_silence),
     ];
     let said = all.iter().filter_map(|(name, value)| Some(format!("{name} {}", (*value)?)));
     let said: Vec<String> = said.collect();
