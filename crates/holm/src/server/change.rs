@@ -1,18 +1,20 @@
 //! Changes of what is served: each whole or not at all.
 //!
 //! First everything that may fail or take long is done beside what is served: directories are
-//! opened, sockets bound (`prepare`). Then, with the list of namespaces locked, it takes
-//! the place of what was there (`commit`); what may fail of that comes first and can
-//! be undone. So many changes at once are as whole as one.
+//! opened, sockets bound (`prepare`). Then the namespaces that it is about are claimed, and what may
+//! fail but can be undone is done: namespaces are created, interfaces are changed, which may take as long
+//! as somebody uses one that goes. Last, with the list of namespaces locked for a moment, all takes the
+//! place of what was there (`commit`). So many changes at once are as whole as one, and the changes of
+//! some namespaces do not wait for those of others.
 //!
-//! Whoever prepares a change of a namespace is inside it, and is shown as one who holds it. Of two who
-//! change the same namespace at a time the second is refused: it would have been made for something
-//! that is not there any more.
+//! Whoever prepares a change of a namespace is inside it, and is shown as one who holds it. Who comes
+//! while it is claimed waits. Of two who have prepared a change of the same namespace the second is
+//! refused: it would have been made for something that is not there any more.
 
 use super::tenants::LeavingExport;
 use super::{Error, Refused, Server};
 use crate::model::{
-    AddrSpec, ExportSpec, LimitsSpec, LinkSpec, ListenSpec, NamespaceSpec, RouteSpec,
+    AddrSpec, ExportSpec, LimitsSpec, LinkPatch, LinkSpec, ListenSpec, NamespaceSpec, RouteSpec,
 };
 use holm_ifnet::Leaving;
 use holm_netns::Namespace;
@@ -47,6 +49,8 @@ pub struct Alteration {
     pub del_link: Vec<String>,
     /// Interfaces that come.
     pub add_link: Vec<LinkSpec>,
+    /// Interfaces that stay and become others, before any goes or comes: which, and how.
+    pub set_link: Vec<(String, LinkPatch)>,
     /// Addresses that go.
     pub del_addr: Vec<AddrSpec>,
     /// Addresses that come.
@@ -93,6 +97,10 @@ impl fmt::Display for Alteration {
         let links = self.add_link.iter().map(|link| &link.name);
         parts.extend(self.del_link.iter().map(|name| format!(" link {name} {removed}")));
         parts.extend(links.map(|name| format!(" link {name} {added}")));
+        parts.extend(self.set_link.iter().map(|(name, patch)| match &patch.name {
+            Some(to) => format!(" link {name} changed and called {to}"),
+            None => format!(" link {name} changed"),
+        }));
         parts.extend(self.del_addr.iter().map(|addr| format!(" address {addr} {removed}")));
         parts.extend(self.add_addr.iter().map(|addr| format!(" address {addr} {added}")));
         parts.extend(self.del_route.iter().map(|route| format!(" route {route} {removed}")));

@@ -25,21 +25,21 @@ use std::num::NonZero;
 impl Server {
     /// Puts what was prepared in place, or fails and leaves everything as it was.
     pub(super) fn commit(&self, prepared: Prepared) -> Result<Changed, Error> {
-        let mut tenants = self.tenants();
-        tenants.prune();
-        is_as_it_was(&tenants, &prepared)?;
+        let _claim = self.claim(&prepared)?;
         let Prepared { coming, altered, going, .. } = prepared;
 
+        // The list is not locked: this takes as long as interfaces and the disk of the state take.
         let mut started = Started::new(self);
-        started.keep(&tenants, &coming, &going)?;
+        started.keep(&coming, &going)?;
         for coming in coming {
             started.create(coming)?;
         }
         for altered in altered {
-            started.alter(altered, &tenants)?;
+            started.alter(altered)?;
         }
-        started.change_networks(&tenants)?;
+        started.change_networks()?;
 
+        let mut tenants = self.tenants();
         // From here on nothing fails.
         let (created, altered, links) = started.succeed();
         for tenant in created {
@@ -52,15 +52,17 @@ impl Server {
         for (name, _) in going {
             self.remove(&mut tenants, &name, &mut changed);
         }
+        drop(tenants);
         // Nobody is waited for.
         let _ = self.registry.remove(&changed.removed, Deadline::now());
         Ok(changed)
     }
 
-    fn add(&self, tenants: &mut Tenants, tenant: Tenant) {
-        let id = tenant.ns.id();
-        let name = id.name.to_string();
+    fn add(&self, tenants: &mut Tenants, mut tenant: Tenant) {
+        let name = tenant.ns.id().name.to_string();
         self.announce(&tenant);
+        tenant.listeners.retain(|listener| !listener.is_closed());
+        tenant.network.forget_those_left(&tenant.interfaces);
         let limits = tenant.limits.or(&self.limits).of_sockets();
         for listener in &tenant.listeners {
             tenants.addresses.add(listener.local, listener.spec.netns.as_ref(), &name);
@@ -113,7 +115,8 @@ impl Server {
                 say(Happened::ListenerChanged { addr, netns, udp });
             }
         }
-        for listener in listeners {
+        // Somebody's who has left meanwhile is not missed: who watches him has not found it here.
+        for listener in listeners.into_iter().filter(|listener| !listener.is_closed()) {
             addresses.add(listener.local, listener.spec.netns.as_ref(), &change.name);
             let (addr, netns) = (listener.local, listener.spec.netns.clone());
             say(Happened::ListenerAdded { addr, netns });
@@ -138,7 +141,8 @@ impl Server {
                 tenant.exports = known;
             }
         }
-        if let Some(network) = network {
+        if let Some(mut network) = network {
+            network.forget_those_left(&tenant.interfaces);
             let gone = |route: &&RouteSpec| !network.routes.contains(route);
             for route in tenant.network.routes.iter().filter(gone) {
                 say(Happened::RouteRemoved { route: route.clone() });
@@ -171,36 +175,6 @@ impl Server {
         self.speaker.say(Some(tenant.ns.id()), Happened::Draining);
         changed.removed.push(tenant.ns.clone());
         tenants.draining.insert(tenant.ns.id().id, tenant);
-    }
-}
-
-/// Refuses what was prepared for something that is not there any more.
-fn is_as_it_was(tenants: &Tenants, prepared: &Prepared) -> Result<(), Error> {
-    let changed = |name: &str| {
-        let why = "was changed by somebody else meanwhile: try again";
-        Error::Failed(format!("namespace {name} {why}"))
-    };
-    for Altered { change, id, version, .. } in &prepared.altered {
-        let tenant = tenants.live(&change.name)?;
-        if (tenant.ns.id().id, tenant.version) != (*id, *version) {
-            return Err(changed(&change.name));
-        }
-    }
-    for (name, id) in &prepared.going {
-        if tenants.live(name)?.ns.id().id != *id {
-            return Err(changed(name));
-        }
-    }
-    for (name, open) in &prepared.taken {
-        let listeners = tenants.live.get(name).map(|tenant| &tenant.listeners);
-        if !listeners.is_some_and(|listeners| listeners.iter().any(|it| it.is(open))) {
-            return Err(changed(name));
-        }
-    }
-    let mut coming = prepared.coming.iter();
-    match coming.find(|coming| tenants.live.contains_key(&coming.spec.name)) {
-        Some(taken) => Err(Error::Exists(format!("namespace {} exists already", taken.spec.name))),
-        None => Ok(()),
     }
 }
 
@@ -242,20 +216,16 @@ impl<'s> Started<'s> {
     }
 
     /// Keeps the keys of those that come, and destroys those of who goes.
-    fn keep(
-        &mut self,
-        tenants: &Tenants,
-        coming: &[Coming],
-        going: &[(String, u64)],
-    ) -> Result<(), Error> {
+    fn keep(&mut self, coming: &[Coming], going: &[(String, u64)]) -> Result<(), Error> {
         let comes = coming.iter().map(|coming| {
             state::Change::Keep(coming.spec.name.clone(), coming.incarnation.clone())
         });
-        let goes = going.iter().filter_map(|(name, _)| {
-            let incarnation = tenants.live.get(name)?.incarnation.clone();
-            Some(state::Change::Destroy(name.clone(), incarnation))
-        });
-        let kept: Vec<_> = goes.chain(comes).collect();
+        let mut kept = Vec::new();
+        for (name, _) in going {
+            let incarnation = self.server.tenants().live(name)?.incarnation.clone();
+            kept.push(state::Change::Destroy(name.clone(), incarnation));
+        }
+        kept.extend(comes);
         self.server.state.change(&kept).map_err(Error::failed)?;
         self.kept = kept;
         Ok(())
@@ -296,13 +266,12 @@ impl<'s> Started<'s> {
         Ok(())
     }
 
-    fn alter(&mut self, altered: Altered, tenants: &Tenants) -> Result<(), Error> {
-        let Altered { change, exports, sockets, retained, network, inside, .. } = altered;
-        let tenant = tenants.live(&change.name)?;
-        let owners = (tenant.ns.id(), &self.server.owners);
+    fn alter(&mut self, altered: Altered) -> Result<(), Error> {
+        let Altered { change, ns, exports, sockets, retained, network, inside, .. } = altered;
+        let owners = (ns.id(), &self.server.owners);
         let (listeners, ready) = (Vec::new(), Vec::new());
         let (network, plan) = network.unzip();
-        self.plans.extend(plan.map(|plan| (tenant.ns.clone(), plan)));
+        self.plans.extend(plan.map(|plan| (ns.clone(), plan)));
         self.altered.push(Ready { change, exports, listeners, retained: ready, network, inside });
         let Some(ready) = self.altered.last_mut() else { return Ok(()) };
         let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
@@ -318,7 +287,7 @@ impl<'s> Started<'s> {
     }
 
     /// Takes all steps of all networks.
-    fn change_networks(&mut self, tenants: &Tenants) -> Result<(), Error> {
+    fn change_networks(&mut self) -> Result<(), Error> {
         let plans = std::mem::take(&mut self.plans);
         let mut sites = Vec::new();
         for (ns, plan) in plans {
@@ -327,8 +296,8 @@ impl<'s> Started<'s> {
             sites.push((Site::of(&ns, &inside)?, plan.phases.map(Vec::into_iter), inside));
         }
         let created: Vec<_> = self.created.iter().map(|tenant| tenant.ns.clone()).collect();
-        let find = |name: &str| find(name, &created, tenants);
         let Server { owners, programmes, .. } = self.server;
+        let find = |name: &str| find(name, &created, self.server);
         let elsewhere = Elsewhere { owners, programmes, find: &find };
         for phase in 0..PHASES {
             for (site, phases, _) in &mut sites {
@@ -371,14 +340,14 @@ impl<'s> Started<'s> {
 }
 
 /// Where steps are taken in a namespace that is there, or is coming.
-fn find(name: &str, created: &[Namespace], tenants: &Tenants) -> Result<Site, Error> {
+fn find(name: &str, created: &[Namespace], server: &Server) -> Result<Site, Error> {
     let coming = created.iter().find(|ns| ns.id().name.as_str() == name);
     let ns = match coming {
-        Some(ns) => ns,
-        None => &tenants.live(name)?.ns,
+        Some(ns) => ns.clone(),
+        None => server.tenants().live(name)?.ns.clone(),
     };
     let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
-    Site::of(ns, &inside)
+    Site::of(&ns, &inside)
 }
 
 impl Drop for Started<'_> {

@@ -57,74 +57,16 @@ impl Server {
         Ok(())
     }
 
-    /// Changes an interface.
+    /// Changes an interface. It may be called otherwise then.
     ///
     /// # Errors
     ///
     /// [`Error`]; then nothing has changed.
     pub fn set_link(&self, ns: &str, name: &str, patch: LinkPatch) -> Result<LinkView, Error> {
-        let network = self.network(ns)?;
-        let mut set = Alteration { name: ns.into(), ..Alteration::default() };
-        let mut now: Vec<LinkSpec> = network.links.clone();
-        let none = || Error::NotFound(format!("namespace {ns} has no link {name} of its own"));
-        let place = now.iter().position(|link| link.name == name).ok_or_else(none)?;
-        let renamed = patch.name.clone().filter(|to| to != name);
-        if let Some(link) = now.get_mut(place) {
-            apply(&patch, link);
-        }
-        if patch.nomaster || patch.master.is_some() {
-            for lagg in &mut now {
-                lagg.ports.retain(|port| port != name);
-            }
-        }
-        if let Some(master) = &patch.master {
-            let none = || Error::NotFound(format!("namespace {ns} has no link {master}"));
-            let lagg = now.iter_mut().find(|link| link.name == *master).ok_or_else(none)?;
-            lagg.ports.push(name.to_owned());
-        }
-        if let Some(to) = &renamed {
-            return self.rename_link(ns, name, to, &patch);
-        }
-        for (old, new) in network.links.iter().zip(now) {
-            if *old != new {
-                set.del_link.push(old.name.clone());
-                set.add_link.push(new);
-            }
-        }
-        if !set.add_link.is_empty() {
-            self.alter_one(set)?;
-        }
-        self.link(ns, name)
-    }
-
-    /// Gives an interface another name, and nothing else.
-    fn rename_link(
-        &self,
-        ns: &str,
-        name: &str,
-        to: &str,
-        patch: &LinkPatch,
-    ) -> Result<LinkView, Error> {
-        if *patch != (LinkPatch { name: patch.name.clone(), ..LinkPatch::default() }) {
-            let why = "give it another name first, and then change the rest";
-            return Err(Error::Invalid(format!("link {name} of namespace {ns}: {why}")));
-        }
-        let (from_name, to_name) = (super::network::if_name(name)?, super::network::if_name(to)?);
-        let mut tenants = self.tenants();
-        let id = tenants.live(ns)?.ns.id().name.to_string();
-        let Some(tenant) = tenants.live.get_mut(&id) else { return Err(Error::no_namespace(ns)) };
-        if name == "lo" || tenant.network.link(name).is_none() {
-            return Err(Error::Invalid(format!("link {name} of namespace {ns} keeps its name")));
-        }
-        let inside = tenant.ns.enter().ok_or_else(|| Error::no_namespace(ns))?;
-        let asked = tenant.interfaces.request(from_name, &Request::Rename(to_name));
-        drop(inside);
-        asked.map_err(|error| Error::Failed(format!("namespace {ns}: {error}")))?;
-        tenant.network.rename(name, to);
-        tenant.version += 1;
-        self.owners.rename_link(tenant.ns.id(), from_name, to_name);
-        drop(tenants);
-        self.link(ns, to)
+        let now = patch.name.clone().unwrap_or_else(|| name.to_owned());
+        let set_link = vec![(name.to_owned(), patch)];
+        self.alter_one(Alteration { name: ns.into(), set_link, ..Alteration::default() })?;
+        self.link(ns, &now)
     }
 
     /// The addresses of a namespace's interfaces.
@@ -206,28 +148,6 @@ impl Server {
         let found = self.links(ns)?.into_iter().find(|link| link.name == name);
         found
             .ok_or_else(|| Error::NotFound(format!("link {name} of namespace {ns} has gone again")))
-    }
-
-    fn network(&self, ns: &str) -> Result<super::network::Network, Error> {
-        Ok(self.tenants().live(ns)?.network.clone())
-    }
-}
-
-/// What is said in a patch becomes part of a spec.
-fn apply(patch: &LinkPatch, link: &mut LinkSpec) {
-    link.up = patch.up.unwrap_or(link.up);
-    link.mtu = patch.mtu.or(link.mtu);
-    link.mac = patch.mac.clone().or_else(|| link.mac.take());
-    link.proto = patch.proto.or(link.proto);
-    link.hash = patch.hash.clone().or_else(|| link.hash.take());
-    if let Some(lacp) = &patch.lacp {
-        let before = link.lacp.take().unwrap_or_default();
-        link.lacp = Some(crate::model::LacpSpec {
-            active: lacp.active.or(before.active),
-            fast: lacp.fast.or(before.fast),
-            system_priority: lacp.system_priority.or(before.system_priority),
-            strict: lacp.strict.or(before.strict),
-        });
     }
 }
 

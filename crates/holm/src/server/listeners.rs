@@ -187,6 +187,11 @@ impl Listener {
         self.open.stop();
     }
 
+    /// Whether its sockets are closed, as they are when the owner of its network namespace has left.
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.shared().is_none()
+    }
+
     /// Its sockets.
     pub(super) fn open(&self) -> &Open {
         &self.open

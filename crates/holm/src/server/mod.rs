@@ -31,6 +31,7 @@
 
 mod captures;
 mod change;
+mod claim;
 mod commit;
 mod error;
 mod events;
@@ -71,7 +72,7 @@ use operations::Operations;
 use owners::Owners;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tenants::{LeavingExport, Tenants};
 
@@ -96,6 +97,8 @@ impl Options {
 /// To be shared; [`stop`](Self::stop) ends it in good order. Dropped, it ends what can be ended.
 pub struct Server {
     tenants: Mutex<Tenants>,
+    /// Some are claimed no more.
+    released: Condvar,
     limits: LimitsSpec,
     state: Arc<StateDir>,
     operations: Arc<Operations>,
@@ -164,6 +167,7 @@ impl Server {
         Ok(Arc::new_cyclic(|this| Self {
             owners: Owners::new(this.clone()),
             tenants: Mutex::default(),
+            released: Condvar::new(),
             limits,
             state,
             operations,
@@ -183,7 +187,7 @@ impl Server {
     ///
     /// The namespaces that are still held when `deadline` passes. Their threads go on.
     pub fn stop(&self, deadline: Deadline) -> Result<(), Vec<NamespaceView>> {
-        let mut tenants = self.tenants();
+        let mut tenants = self.unclaimed();
         for (name, tenant) in std::mem::take(&mut tenants.live) {
             for listener in &tenant.listeners {
                 tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), &name);

@@ -10,12 +10,12 @@ use super::change::Alteration;
 use super::listeners::Programmes;
 use super::prepare::served;
 use super::wires::{self, Elsewhere};
-use crate::model::{AddrSpec, LinkKind, LinkSpec, NamespaceSpec, RouteSpec};
+use crate::model::{AddrSpec, LacpSpec, LinkKind, LinkPatch, LinkSpec, NamespaceSpec, RouteSpec};
 use crate::stack::AtOwnLinks;
 use holm_ifnet::aggregation::LaggRequest;
 use holm_ifnet::stack::{NsStacks, StackSubsystem};
 use holm_ifnet::{
-    Cidr, DestroyError, IfName, IfnetSubsystem, Leaving, NsInterfaces, Request, RequestError,
+    Cidr, DestroyError, IfName, IfnetSubsystem, Leaving, NsInterfaces, Request, RequestError, lo,
 };
 use holm_lifetime::Deadline;
 use holm_netns::{Inside, Namespace};
@@ -46,6 +46,10 @@ pub(super) enum Step {
     Destroy(LinkSpec),
     /// Asks an interface something.
     Ask(Asked),
+    Rename {
+        from: IfName,
+        to: IfName,
+    },
     Routes {
         before: Vec<RouteSpec>,
         after: Vec<RouteSpec>,
@@ -78,6 +82,9 @@ impl Network {
     pub(super) fn altered(&self, change: &Alteration) -> Result<Self, Error> {
         let ns = &change.name;
         let mut after = self.clone();
+        for (name, patch) in &change.set_link {
+            after.patch(ns, name, patch)?;
+        }
         for name in &change.del_link {
             let link = after.links.iter().position(|link| link.name == *name);
             let none = || Error::NotFound(format!("namespace {ns} has no link {name} of its own"));
@@ -105,6 +112,43 @@ impl Network {
         }
         after.routes.extend(change.add_route.iter().cloned());
         Ok(after)
+    }
+
+    /// An interface becomes another.
+    fn patch(&mut self, ns: &str, name: &str, patch: &LinkPatch) -> Result<(), Error> {
+        if self.link(name).is_none() {
+            return Err(Error::NotFound(format!("namespace {ns} has no link {name} of its own")));
+        }
+        let to = patch.name.as_deref().unwrap_or(name);
+        if to != name {
+            if name == lo::KIND {
+                return Err(Error::Invalid(format!(
+                    "link {name} of namespace {ns} keeps its name"
+                )));
+            }
+            if self.link(to).is_some() {
+                return Err(Error::Exists(format!("namespace {ns} has a link {to}")));
+            }
+            self.rename(name, to);
+        }
+        if let Some(link) = self.links.iter_mut().find(|link| link.name == to) {
+            patch.apply(link);
+        }
+        let is_port = |lagg: &LinkSpec| lagg.ports.iter().any(|port| port == to);
+        let stays = |lagg: &LinkSpec| patch.master.as_ref() == Some(&lagg.name) && is_port(lagg);
+        if patch.nomaster || patch.master.is_some() {
+            for lagg in self.links.iter_mut().filter(|lagg| !stays(lagg)) {
+                lagg.ports.retain(|port| port != to);
+            }
+        }
+        if let Some(master) = &patch.master {
+            let none = || Error::NotFound(format!("namespace {ns} has no link {master}"));
+            let lagg = self.links.iter_mut().find(|link| link.name == *master).ok_or_else(none)?;
+            if !is_port(lagg) {
+                lagg.ports.push(to.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// An address, wherever it was said, goes.
@@ -135,6 +179,15 @@ impl Network {
         self.links.iter_mut().for_each(|link| link.ports.retain(|port| port != name));
     }
 
+    /// Interfaces in containers whose owners have left meanwhile are gone.
+    pub(super) fn forget_those_left(&mut self, interfaces: &NsInterfaces) {
+        let is_there =
+            |link: &LinkSpec| link.if_name().is_ok_and(|it| interfaces.find(it).is_some());
+        let left = self.links.iter().filter(|link| link.netns.is_some() && !is_there(link));
+        let left: Vec<String> = left.map(|link| link.name.clone()).collect();
+        left.iter().for_each(|name| self.forget(name));
+    }
+
     /// An interface has another name.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         let name = |name: &mut String| {
@@ -163,6 +216,21 @@ impl Network {
         let others = self.addrs.iter().filter(|addr| self.link(&addr.dev).is_none());
         let parsed = others.map(|addr| Ok((if_name(&addr.dev)?, cidr(addr)?)));
         parsed.collect()
+    }
+
+    /// How this becomes that, by an alteration.
+    pub(super) fn plan_of(&self, change: &Alteration, after: &Self) -> Result<Plan, Error> {
+        let (mut before, mut renames) = (self.clone(), Vec::new());
+        for (name, patch) in &change.set_link {
+            if let Some(to) = patch.name.as_ref().filter(|to| *to != name) {
+                before.rename(name, to);
+                renames.push(Step::Rename { from: if_name(name)?, to: if_name(to)? });
+            }
+        }
+        let mut plan = before.plan(after)?;
+        let [going, ..] = &mut plan.phases;
+        going.splice(..0, renames);
+        Ok(plan)
     }
 
     /// How this becomes that.
@@ -246,6 +314,26 @@ impl Network {
             saying.push(Step::Routes { before, after });
         }
         Ok(plan)
+    }
+}
+
+impl LinkPatch {
+    /// What is said here becomes part of a spec; names of it and of others are looked after elsewhere.
+    fn apply(&self, link: &mut LinkSpec) {
+        link.up = self.up.unwrap_or(link.up);
+        link.mtu = self.mtu.or(link.mtu);
+        link.mac = self.mac.clone().or_else(|| link.mac.take());
+        link.proto = self.proto.or(link.proto);
+        link.hash = self.hash.clone().or_else(|| link.hash.take());
+        if let Some(lacp) = &self.lacp {
+            let before = link.lacp.take().unwrap_or_default();
+            link.lacp = Some(LacpSpec {
+                active: lacp.active.or(before.active),
+                fast: lacp.fast.or(before.fast),
+                system_priority: lacp.system_priority.or(before.system_priority),
+                strict: lacp.strict.or(before.strict),
+            });
+        }
     }
 }
 
@@ -363,6 +451,7 @@ impl Site {
             Step::Create(spec) => wires::create(self, spec, elsewhere),
             Step::Destroy(spec) => self.destroy(spec, leaving),
             Step::Ask(asked) => self.ask(asked.name, &asked.request),
+            Step::Rename { from, to } => self.rename(*from, *to, elsewhere),
             Step::Routes { after, .. } => self.set_routes(after),
         }
     }
@@ -374,6 +463,7 @@ impl Site {
             Step::Destroy(spec) => wires::create(self, spec, elsewhere),
             Step::Ask(Asked { name, undo: Some(undo), .. }) => self.ask(*name, undo),
             Step::Ask(Asked { undo: None, .. }) => Ok(()),
+            Step::Rename { from, to } => self.rename(*to, *from, elsewhere),
             Step::Routes { before, .. } => self.set_routes(before),
         }
     }
@@ -385,6 +475,12 @@ impl Site {
             Err(RequestError::NoInterface(_)) if is_farewell(request) => Ok(()),
             Err(error) => Err(self.refused(&error)),
         }
+    }
+
+    fn rename(&self, from: IfName, to: IfName, elsewhere: &Elsewhere<'_>) -> Result<(), Error> {
+        self.ask(from, &Request::Rename(to))?;
+        elsewhere.owners.rename_link(self.ns.id(), from, to);
+        Ok(())
     }
 
     fn destroy(&self, spec: &LinkSpec, leaving: &mut Vec<Leaving>) -> Result<(), Error> {

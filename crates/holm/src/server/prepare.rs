@@ -10,7 +10,7 @@ use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
 use crate::spec::{Checked, network_problems};
 use crate::state::Incarnation;
-use holm_netns::{Contents, Inside};
+use holm_netns::{Contents, Inside, Namespace};
 use holm_nfsd::export::{Export, ExportTable};
 use holm_nfsd::handle::HandleKey;
 use holm_nfsd::service::Service;
@@ -43,7 +43,7 @@ pub(super) struct Coming {
 /// What a namespace is to be beside what it is.
 pub(super) struct Altered {
     pub(super) change: Alteration,
-    pub(super) id: u64,
+    pub(super) ns: Namespace,
     pub(super) version: u64,
     pub(super) exports: Option<(ExportTable, Vec<KnownExport>)>,
     pub(super) sockets: Vec<Sockets>,
@@ -59,6 +59,7 @@ impl Server {
     pub(super) fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Vec<Refused>> {
         let (mut prepared, mut errors) = (Prepared::default(), Vec::new());
         let desk = self.operations.desk();
+        self.wait_unclaimed(changes.iter().map(Change::ns));
         let mut places = Places { changes: &changes, taken: Vec::new() };
         for change in changes.iter().cloned() {
             let ns = change.ns().to_owned();
@@ -154,7 +155,7 @@ impl Server {
         let tenant = tenants.live(&change.name)?;
         change.name = tenant.ns.id().name.to_string();
         let name = &change.name;
-        let (id, version, ns) = (tenant.ns.id().id, tenant.version, tenant.ns.clone());
+        let (version, ns) = (tenant.version, tenant.ns.clone());
         let incarnation = tenant.incarnation.clone();
         for path in &change.del_export {
             if tenant.export(path).is_none() {
@@ -197,8 +198,11 @@ impl Server {
             ..whole
         };
         self.check(&whole, &self.far_ends(name, places.changes))?;
-        let network =
-            if before == after { None } else { Some((after.clone(), before.plan(&after)?)) };
+        let network = if before == after {
+            None
+        } else {
+            Some((after.clone(), before.plan_of(&change, &after)?))
+        };
 
         let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;
         let served = served(&inside)?;
@@ -210,7 +214,7 @@ impl Server {
             !change.del_export.iter().any(|it| it == export.options().path.as_str())
         });
         for spec in &change.add_export {
-            let _noted = desk.begin_own(id, "opening an export", &spec.path);
+            let _noted = desk.begin_own(ns.id().id, "opening an export", &spec.path);
             let export = open(name, spec, incarnation.key(), paths)?;
             exports.push(KnownExport::new(spec.clone(), &export));
             opened.push(export);
@@ -224,7 +228,7 @@ impl Server {
                 None => sockets.push(self.bind(name, listen, places)?),
             }
         }
-        Ok(Altered { change, id, version, exports, sockets, retained, network, inside })
+        Ok(Altered { change, ns, version, exports, sockets, retained, network, inside })
     }
 
     /// The listener of an altered namespace that goes and comes back with other options: it stays, with

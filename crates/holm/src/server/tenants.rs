@@ -12,12 +12,15 @@ use holm_ifnet::NsInterfaces;
 use holm_netns::{Namespace, NsState};
 use holm_nfsd::export::{Closed, Export};
 use holm_nfsd::service::Listening;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// All namespaces. Locked for short: nothing that touches an export's files is done meanwhile.
+/// All namespaces. Locked for short: nothing that touches an export's files or waits for an interface is
+/// done meanwhile.
 #[derive(Default)]
 pub(super) struct Tenants {
+    /// Names of those that a change is being carried out of, with the list unlocked.
+    pub(super) claimed: BTreeSet<String>,
     pub(super) live: BTreeMap<String, Tenant>,
     pub(super) draining: BTreeMap<u64, Tenant>,
     pub(super) addresses: Addresses,

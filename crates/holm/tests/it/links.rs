@@ -3,10 +3,13 @@
 use crate::neighbour::Neighbour;
 use crate::world::{World, stop};
 use holm::model::{
-    AddrSpec, ExportSpec, LinkKind, LinkPatch, LinkSpec, LinkView, NamespaceSpec, RouteSpec,
+    AddrSpec, ExportSpec, LimitsSpec, LinkKind, LinkPatch, LinkSpec, LinkView, NamespaceSpec,
+    RouteSpec,
 };
-use holm::server::Server;
+use holm::server::{Alteration, Change, Server};
+use holm_ifnet::stack::{Reason, StackSubsystem};
 use holm_lifetime::Deadline;
+use holm_lifetime::levels::Locked;
 use std::fs;
 use std::path::PathBuf;
 
@@ -181,6 +184,176 @@ fn links_addresses_and_routes_come_and_go() {
     assert_eq!(server.set_link("blue", "p0", named).unwrap().index, index);
     server.del_link("blue", "p7", Deadline::Never).unwrap();
     assert!(!socket(&world, "blue").exists());
+    stop(server);
+}
+
+#[test]
+fn a_link_is_called_otherwise_and_changed_at_once() {
+    let world = World::new();
+    let server = world.server();
+    let mut blue = spec(&world, "blue");
+    blue.link[0].addr.clear();
+    blue.link.push(LinkSpec {
+        addr: vec!["10.0.0.1/24".into()],
+        ..LinkSpec::new("lagg0", LinkKind::Lagg)
+    });
+    server.add_namespace(blue).unwrap();
+    let index = link(&server, "blue", "p0").index;
+    let patch = LinkPatch {
+        name: Some("p7".into()),
+        mtu: Some(9000),
+        up: Some(false),
+        master: Some("lagg0".into()),
+        ..LinkPatch::default()
+    };
+    let set = server.set_link("blue", "p0", patch).unwrap();
+    assert_eq!((set.name.as_str(), set.index, set.mtu), ("p7", index, 9000));
+    assert_eq!(set.master.as_deref(), Some("lagg0"));
+    assert!(!set.flags.iter().any(|flag| flag == "up"), "{set:?}");
+    // That of a lagg is a port of it then, too.
+    let bond = LinkPatch { name: Some("bond".into()), ..LinkPatch::default() };
+    let bond = server.set_link("blue", "lagg0", bond).unwrap();
+    assert_eq!(bond.addresses, ["10.0.0.1/24"]);
+    assert_eq!(link(&server, "blue", "p7").master.as_deref(), Some("bond"));
+    let spec = bond.spec.unwrap();
+    assert_eq!((spec.name.as_str(), &spec.ports[..]), ("bond", &["p7".to_owned()][..]));
+
+    // What fails with it takes it back; and there is only one of a name.
+    let renamed =
+        |to: &str| LinkPatch { name: Some(to.into()), mtu: Some(1400), ..LinkPatch::default() };
+    let change = holm::server::Alteration {
+        name: "blue".into(),
+        set_link: vec![("p7".into(), renamed("p8"))],
+        add_link: vec![LinkSpec {
+            path: Some(world.folder.path().join("none/x.sock")),
+            ..LinkSpec::new("p9", LinkKind::Stream)
+        }],
+        ..Default::default()
+    };
+    server.apply(vec![holm::server::Change::Alter(change)]).unwrap_err();
+    let same = link(&server, "blue", "p7");
+    assert_eq!((same.index, same.mtu, same.master.as_deref()), (index, 9000, Some("bond")));
+    for (from, to, why) in [
+        ("p7", "bond", "has a link bond"),
+        ("p7", "lo", "is the loopback interface"),
+        ("lo", "p1", "no link lo"),
+        ("p7", "much-too-long-a-name", "no name for an interface"),
+        ("p6", "p5", "no link p6"),
+    ] {
+        let refused = server.set_link("blue", from, renamed(to)).unwrap_err().to_string();
+        assert!(refused.contains(why), "{from} {to}: {refused}");
+    }
+    assert_eq!(link(&server, "blue", "p7").mtu, 9000);
+    stop(server);
+}
+
+#[test]
+fn an_interface_has_no_more_addresses_and_a_namespace_no_more_routes_than_the_limits_say() {
+    let world = World::new();
+    let server = world.server();
+    let limits = LimitsSpec { addresses: Some(2), routes: Some(1), ..LimitsSpec::default() };
+    server.add_namespace(NamespaceSpec { limits, ..spec(&world, "blue") }).unwrap();
+    let address = |n: u8| AddrSpec { cidr: format!("10.0.{n}.1/24"), dev: "p0".into() };
+    let route =
+        |n: u8| RouteSpec { to: format!("10.{n}.0.0/16"), via: "10.0.0.254".parse().unwrap() };
+    server.add_address("blue", address(1)).unwrap();
+    let refused = server.add_address("blue", address(2)).unwrap_err().to_string();
+    assert!(refused.contains("p0 has more than 2 addresses"), "{refused}");
+    server.add_route("blue", route(1)).unwrap();
+    let refused = server.add_route("blue", route(2)).unwrap_err().to_string();
+    assert!(refused.contains("more than 1 routes"), "{refused}");
+    // What there is stays within them.
+    let fewer = LimitsSpec { addresses: Some(1), ..LimitsSpec::default() };
+    let refused = server.set_limits("blue", fewer).unwrap_err().to_string();
+    assert!(refused.contains("p0 has more than 1 addresses"), "{refused}");
+    server.set_limits("blue", LimitsSpec::default()).unwrap();
+    server.add_address("blue", address(2)).unwrap();
+    server.add_route("blue", route(2)).unwrap();
+    stop(server);
+}
+
+#[test]
+fn a_limit_of_links_is_in_force_at_once() {
+    let world = World::new();
+    let server = world.server();
+    server.add_namespace(spec(&world, "blue")).unwrap();
+    let neighbour = Neighbour::at(&socket(&world, "blue"), "10.0.0.2/24", None);
+    let mut first = neighbour.nfs("10.0.0.1:2049");
+    let root = first.mount("/").unwrap();
+    let one = LimitsSpec { link_connections: Some(1), ..LimitsSpec::default() };
+    server.set_limits("blue", one).unwrap();
+    let index = link(&server, "blue", "p0").index;
+    let stack = {
+        let inside = server.registry().find("blue").unwrap().enter().unwrap();
+        inside.get::<StackSubsystem>().unwrap().stack(index).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| neighbour.nfs("10.0.0.1:2049").mount("/"));
+        while stack.usage().dropped.get(Reason::NoRoom) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(stack.usage().connections, 1);
+        first.getattr(&root).unwrap();
+        // The client tries again until there is room.
+        server.set_limits("blue", LimitsSpec::default()).unwrap();
+        second.join().unwrap().unwrap();
+    });
+    drop((first, stack));
+    neighbour.end();
+    stop(server);
+}
+
+/// Here the configuration of the one can't be locked, for as long as the test wants.
+#[test]
+fn a_change_of_one_tenant_that_waits_holds_up_none_of_another() {
+    let world = World::new();
+    let server = world.server();
+    for name in ["blue", "green"] {
+        server.add_namespace(spec(&world, name)).unwrap();
+    }
+    let blue = server.registry().find("blue").unwrap();
+    std::thread::scope(|scope| {
+        let mut held = Locked::nothing();
+        let guard = blue.lock(&mut held);
+        let waits = scope.spawn(|| {
+            // Red has come, which others can see, when blue is waited for.
+            let red = NamespaceSpec { link: Vec::new(), ..spec(&world, "red") };
+            let mtu = LinkPatch { mtu: Some(9000), ..LinkPatch::default() };
+            server.apply(vec![
+                Change::Add(red),
+                Change::Alter(Alteration {
+                    name: "blue".into(),
+                    set_link: vec![("p0".into(), mtu)],
+                    ..Alteration::default()
+                }),
+            ])
+        });
+        while server.registry().find("red").is_none() {
+            std::thread::yield_now();
+        }
+        let others = scope.spawn(|| {
+            let more = AddrSpec { cidr: "10.0.1.1/24".into(), dev: "p0".into() };
+            server.add_address("green", more).unwrap();
+            let mtu = LinkPatch { mtu: Some(1400), ..LinkPatch::default() };
+            server.set_link("green", "p0", mtu).unwrap();
+            server.del_link("green", "p0", Deadline::Never).unwrap();
+            server.add_namespace(spec(&world, "violet")).unwrap();
+            server.del_namespace("violet", Deadline::Never).unwrap();
+            server.namespaces().len()
+        });
+        assert_eq!(others.join().unwrap(), 2, "red is not there before all is done");
+        assert!(!waits.is_finished());
+        // Who changes the same waits, and finds what was made of it.
+        let same = scope.spawn(|| {
+            server.set_link("blue", "p0", LinkPatch { up: Some(false), ..LinkPatch::default() })
+        });
+        drop(guard);
+        waits.join().unwrap().unwrap();
+        same.join().unwrap().unwrap();
+    });
+    let p0 = link(&server, "blue", "p0");
+    assert_eq!((p0.mtu, p0.flags.iter().any(|flag| flag == "up")), (9000, false));
+    server.namespace("red").unwrap();
     stop(server);
 }
 
