@@ -532,7 +532,12 @@ impl Machine {
             return self.dropped.count(Reason::Unreachable);
         };
         match self.neighbors.way(now, hop, packet) {
-            Way::To(mac, packet) => self.send_frame(mac, destination, packet),
+            Way::To { mac, packet, ask } => {
+                self.send_frame(mac, destination, packet);
+                if ask {
+                    self.ask(now, hop);
+                }
+            }
             Way::Waits { ask: true } => self.ask(now, hop),
             Way::Waits { ask: false } => {}
             Way::Lost { ask } => {

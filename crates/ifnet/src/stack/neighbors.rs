@@ -25,6 +25,8 @@ pub(super) struct Neighbors {
 struct Known {
     mac: MacAddress,
     heard: Duration,
+    /// When it was asked for last, though it is known.
+    asked: Duration,
 }
 
 #[derive(Debug)]
@@ -37,8 +39,8 @@ struct Wanted {
 /// What to do with a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Send it there.
-    To(MacAddress, Outgoing),
+    /// Send it there; and ask whether that is where it is, if nothing was heard of it for a while.
+    To { mac: MacAddress, packet: Outgoing, ask: bool },
     /// It waits. The address is to be asked for, if it was not just now.
     Waits { ask: bool },
     /// There is no room for it to wait.
@@ -69,9 +71,14 @@ impl Neighbors {
 
     /// Where to send a packet for the neighbour at `address`.
     pub(super) fn way(&mut self, now: Duration, address: IpAddr, packet: Outgoing) -> Way {
-        if let Some(known) = self.known.get(&address) {
-            if now.saturating_sub(known.heard) < LIFETIME {
-                return Way::To(known.mac, packet);
+        if let Some(known) = self.known.get_mut(&address) {
+            let silent = now.saturating_sub(known.heard);
+            if silent < LIFETIME {
+                let ask = silent >= ASK_EVERY && now.saturating_sub(known.asked) >= ASK_EVERY;
+                if ask {
+                    known.asked = now;
+                }
+                return Way::To { mac: known.mac, packet, ask };
             }
             self.known.remove(&address);
         }
@@ -109,7 +116,7 @@ impl Neighbors {
         if self.known.len() >= self.most && !self.known.contains_key(&address) {
             self.forget_oldest();
         }
-        self.known.insert(address, Known { mac, heard: now });
+        self.known.insert(address, Known { mac, heard: now, asked: now });
         self.forget(address)
     }
 
@@ -165,7 +172,8 @@ impl Neighbors {
     }
 }
 
-/// For how long it is believed where somebody is who is not heard of.
+/// For how long it is believed where somebody is who is not heard of. Who sends to it meanwhile asks, so
+/// that one who has moved is found before TCP tries for the second time: that he has told us may be lost.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// RFC 4861, section 10: how often, and how many times.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -188,6 +196,10 @@ mod tests {
         IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n))
     }
 
+    fn to(packet: Outgoing, ask: bool) -> Way {
+        Way::To { mac: MAC, packet, ask }
+    }
+
     fn second(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -200,11 +212,30 @@ mod tests {
         assert_eq!(neighbors.due_at(), Some(second(1)));
         assert_eq!(neighbors.learn(second(1), ip(1), MAC), [vec![1], vec![2]]);
         assert_eq!(neighbors.due_at(), None);
-        assert_eq!(neighbors.way(second(60), ip(1), vec![3]), Way::To(MAC, vec![3]));
+        assert_eq!(neighbors.way(second(60), ip(1), vec![3]), to(vec![3], true));
         neighbors.heard(second(60), ip(1), MAC);
         neighbors.heard(second(61), ip(1), MacAddress::BROADCAST);
-        assert_eq!(neighbors.way(second(119), ip(1), vec![4]), Way::To(MAC, vec![4]));
+        assert_eq!(neighbors.way(second(119), ip(1), vec![4]), to(vec![4], true));
         assert_eq!(neighbors.way(second(120), ip(1), vec![5]), Way::Waits { ask: true });
+    }
+
+    #[test]
+    fn who_is_silent_is_asked_for_once_a_second_while_it_is_sent_to() {
+        let mut neighbors = Neighbors::new(MOST);
+        neighbors.learn(second(0), ip(1), MAC);
+        let tenths = |n: u64| Duration::from_millis(100 * n);
+        for n in 0..30 {
+            assert_eq!(neighbors.way(tenths(n), ip(1), vec![]), to(vec![], [10, 20].contains(&n)));
+        }
+        // Heard of, it need not be.
+        for n in 30..60 {
+            neighbors.heard(tenths(n), ip(1), MAC);
+            assert_eq!(neighbors.way(tenths(n), ip(1), vec![]), to(vec![], false));
+        }
+        let other = MacAddress([2, 0, 0, 0, 0, 2]);
+        neighbors.learn(second(6), ip(1), other);
+        let way = neighbors.way(second(6), ip(1), vec![]);
+        assert_eq!(way, Way::To { mac: other, packet: vec![], ask: false });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Connections that carry something.
 
-use super::{NFS, Net, Weather, address, config};
+use super::{NFS, Net, Weather, address, config, mac};
 use crate::stack::Limits;
 use crate::stack::connection::ConnectionId;
 use std::io::ErrorKind;
@@ -235,6 +235,26 @@ fn a_connection_survives_a_link_that_is_gone_for_a_while() {
         came == b"late"
     });
     net.ping(ids);
+}
+
+/// As when a lagg takes the address of another port, and what it tells is lost with the one that fails.
+#[test]
+fn a_connection_finds_a_peer_that_has_moved_and_was_not_heard_of() {
+    for v6 in [false, true] {
+        let mut net = Net::new(1500, 4);
+        net.listen(0, NFS);
+        let ids = net.connect(v6);
+        net.ping(ids);
+        net.weather.lost = 1000;
+        net.machines[0].set_mac(net.now, mac(9));
+        net.pass(Duration::from_millis(10));
+        net.weather.lost = 0;
+        let began = net.now;
+        let length = 500_000;
+        exchange(&mut net, ids, &bytes(1, length), &bytes(2, length));
+        let took = net.now - began;
+        assert!(took < Duration::from_secs(10), "{took:?} in the time of the test");
+    }
 }
 
 #[test]
