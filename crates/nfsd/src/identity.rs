@@ -312,6 +312,11 @@ impl Caller<'_> {
         &self.credentials
     }
 
+    /// Whether everybody is we, because we may not be anybody else.
+    pub(crate) fn is_ourselves(&self) -> bool {
+        self.session.privileges.is_ordinary()
+    }
+
     /// The same caller, for whom another sees to flushes.
     pub(crate) fn flushed_by<'f>(&'f self, flusher: &'f dyn Flusher) -> Caller<'f> {
         Caller { flusher: Some(flusher), ..*self }

@@ -5,6 +5,7 @@
 //! - [`service`]: what one namespace serves, and what a thread needs to serve it. Start there.
 //! - [`export`]: which directories, for which clients, and what they may do there.
 //! - [`nfs3`], [`mount`], [`portmap`]: the [`programs`].
+//! - [`localio`]: files for clients of the same machine, without calls.
 //!
 //! The lower one touches the host's file systems. It knows of exports only their root directories,
 //! and nothing of RPC or XDR; of network namespaces only what the [`cache`] needs:
@@ -70,6 +71,7 @@ mod files;
 mod flushing;
 pub mod handle;
 pub mod identity;
+pub mod localio;
 pub mod mount;
 pub mod name;
 pub mod nfs3;
@@ -90,12 +92,16 @@ use holm_sunrpc::Programs;
 /// What an operation gives.
 pub type Result<T> = std::result::Result<T, Status>;
 
-/// The programs of an NFS server: NFS and MOUNT version 3, and the port mapper.
+/// The programs of an NFS server: NFS and MOUNT version 3, the port mapper, and LOCALIO.
 ///
 /// One set of them is enough for all namespaces and threads. As datagrams, [`programs_by_datagram`]
 /// has what is served.
 pub fn programs<B: service::Blocking + 'static>() -> Programs<service::Context<B>> {
-    Programs::new().with(nfs3::Nfs3).with(mount::Mount).with(portmap::Portmap)
+    Programs::new()
+        .with(nfs3::Nfs3)
+        .with(mount::Mount)
+        .with(portmap::Portmap)
+        .with(localio::Localio)
 }
 
 /// The programs that are served by datagrams, too, because clients ask by them: MOUNT and the port

@@ -1,6 +1,7 @@
 //! The embedded port mapper (RFC 1833): version 2, and versions 3 and 4 as far as clients ask.
 //!
-//! It knows the programs of this crate, where the service is listening. Nobody can register
+//! It knows the programs of this crate, where the service is listening, and on the network "local"
+//! the door at which local files are opened. Nobody can register
 //! anything else, it calls nothing on behalf of others, and clients to whom nothing is exported
 //! hear of nothing.
 
@@ -10,6 +11,7 @@
 )]
 
 use crate::service::{Attended, Blocking, Context, Transport};
+use holm_nfs_proto::localio::{self, door};
 use holm_nfs_proto::{mount, nfs3, portmap, rpcbind};
 use holm_sunrpc::{Answer, Call, Program, Refusal};
 use holm_xdr::{Encode, Encoder, Opaque};
@@ -95,6 +97,11 @@ fn versions_3_and_4(
     match Call::decode(procedure, &mut call.arguments())? {
         Call::Null => {}
         Call::Set(_) | Call::Unset(_) => out.bool(false),
+        // At the door, which has no versions of its own.
+        Call::GetAddr(asked) | Call::GetVersAddr(asked) if asked.netid.bytes() == door::NETID => {
+            let door = door_of(attended, &asked);
+            text(door.unwrap_or_default().as_bytes()).encode(out);
+        }
         // Of whatever version: the program itself says which there are.
         Call::GetAddr(asked) => address(attended, &asked, None, out),
         Call::GetVersAddr(asked) => address(attended, &asked, Some(asked.version), out),
@@ -148,6 +155,14 @@ fn address(
     text(address.as_bytes()).encode(out);
 }
 
+/// Where local files are opened, if a peer asks for that who has a connection on which it can prove
+/// that it is local.
+fn door_of(attended: &Attended, asked: &rpcbind::Binding<'_>) -> Option<String> {
+    let may = attended.peer.transport() == Transport::Tcp && attended.admits_peer();
+    let is_known = (asked.program, asked.version) == (localio::PROGRAM, localio::VERSION);
+    if may && is_known { attended.service.local().address() } else { None }
+}
+
 /// Where the peer reaches us by a transport: on the port that it has reached us on, if we are
 /// listening there by that transport too.
 fn place(attended: &Attended, transport: Transport, is_v4: Option<bool>) -> Option<SocketAddr> {
@@ -197,7 +212,7 @@ fn text(bytes: &[u8]) -> rpcbind::Text<'_> {
 }
 
 /// Programs, versions, and how they are served.
-const SERVED: [(u32, u32, Transport); 9] = [
+const SERVED: [(u32, u32, Transport); 10] = [
     (portmap::PROGRAM, portmap::VERSION, Transport::Tcp),
     (portmap::PROGRAM, portmap::VERSION, Transport::Udp),
     (portmap::PROGRAM, rpcbind::VERSION_3, Transport::Tcp),
@@ -207,4 +222,5 @@ const SERVED: [(u32, u32, Transport); 9] = [
     (mount::PROGRAM, mount::VERSION, Transport::Tcp),
     (mount::PROGRAM, mount::VERSION, Transport::Udp),
     (nfs3::PROGRAM, nfs3::VERSION, Transport::Tcp),
+    (localio::PROGRAM, localio::VERSION, Transport::Tcp),
 ];

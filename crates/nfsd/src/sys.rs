@@ -192,6 +192,43 @@ pub(crate) fn check_access(object: BorrowedFd<'_>, access: Access) -> Result<()>
     check(result).map(drop)
 }
 
+/// A mount of its own that nobody else sees: of what an open object, which may be `O_PATH`, is in its
+/// mount, without set-user-ID and devices. It ends with the last descriptor of it.
+pub(crate) fn clone_mount(object: BorrowedFd<'_>, read_only: bool) -> Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
+    // SAFETY: the name is a valid C string; the other arguments are numbers.
+    let result =
+        unsafe { libc::syscall(libc::SYS_open_tree, object.as_raw_fd(), c"".as_ptr(), flags) };
+    let descriptor = check(result)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let clone = unsafe { OwnedFd::from_raw_fd(descriptor as c_int) };
+    let read_only = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | read_only,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the name is a valid C string, and `attributes` as large as the call is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            clone.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result)?;
+    Ok(clone)
+}
+
+/// Whether programs get no rights of their owners in the mount that an open object is in.
+pub(crate) fn has_no_set_uid(object: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rustix::fs::fstatvfs(object)?.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID))
+}
+
 /// How many hard links a file may have in the file system of an open object.
 pub(crate) fn link_max(object: BorrowedFd<'_>) -> Option<u32> {
     // SAFETY: the call takes numbers only.

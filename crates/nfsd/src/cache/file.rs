@@ -139,7 +139,7 @@ impl Key {
     /// The same in a volume: an export that takes the place of another, with the same handles, finds
     /// nothing that was opened for that.
     #[must_use]
-    pub(super) fn of_volume(self, volume: &Volume) -> Self {
+    pub(crate) fn of_volume(self, volume: &Volume) -> Self {
         Self { volume: volume.number(), ..self }
     }
 

@@ -5,7 +5,9 @@ use super::flush::{Flushes, Until, WriteVerifier};
 use super::isolated::Within;
 use super::namespace::{Cache, NOWHERE, Opening};
 use super::table::{Entry, Held};
+use crate::handle::FileHandle;
 use crate::{Result, Status};
+use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
 
@@ -167,7 +169,7 @@ impl<F: File> Within<F> {
                 opening.finish(Kind::Stateful, true, cache.shared.clock.now(), open)?
             }
         };
-        Ok(Stateful { entry: Some(entry), within: self })
+        Ok(Stateful { entry: Some(entry), kept: None, within: self })
     }
 }
 
@@ -175,7 +177,9 @@ impl<F: File> Within<F> {
 #[must_use]
 pub struct Stateful<F: File> {
     entry: Option<Held<F>>,
-    /// After the file: Rule 2.
+    /// After the file.
+    kept: Option<Box<dyn Any + Send + Sync>>,
+    /// After both: Rule 2.
     within: Within<F>,
 }
 
@@ -192,6 +196,24 @@ impl<F: File> Stateful<F> {
     /// As there.
     pub fn commit(&self) -> Result<WriteVerifier> {
         commit_of(&self.within, self.entry(), || ())
+    }
+
+    /// Keeps something for as long as the file is open here: it is dropped after the file, and before
+    /// the namespace is left.
+    pub fn keeping(self, what: impl Any + Send + Sync) -> Self {
+        let mut this = self;
+        this.kept = Some(Box::new(what));
+        this
+    }
+
+    /// What is [kept](Self::keeping).
+    pub fn kept(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.kept.as_deref()
+    }
+
+    /// Which file it is.
+    pub fn handle(&self) -> &FileHandle {
+        self.entry().key.handle()
     }
 
     fn entry(&self) -> &Entry<F> {

@@ -138,6 +138,13 @@ impl<F: File> Cache<F> {
         self.level.set_limit(files.map_or(most, |files| files.min(most)));
     }
 
+    /// Enters the namespace once more, for what outlasts the one who is inside now; not if it is on its
+    /// way out.
+    #[track_caller]
+    pub(crate) fn enter_again(&self) -> Option<Within<F>> {
+        Within::enter(&self.ns)
+    }
+
     /// The time, in milliseconds since some moment.
     pub(crate) fn now(&self) -> u64 {
         self.shared.clock.now()

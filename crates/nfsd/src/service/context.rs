@@ -2,7 +2,7 @@
 
 use super::due::{Due, Item, Noting, Unflushed};
 use super::{Peer, Remembered, Service};
-use crate::cache::{Object, Within};
+use crate::cache::{Cache, Object, Within};
 use crate::export::{Export, ExportTable};
 use crate::files::Files;
 use crate::handle::FileHandle;
@@ -210,6 +210,14 @@ impl<B: Blocking> Context<B> {
         Ok(())
     }
 
+    /// Attends this peer from now on, and not the one that it was told at first: a client at the door
+    /// has its address from another connection.
+    pub(crate) fn attend_peer(&mut self, peer: Peer) {
+        if let Some(attended) = &mut self.attended {
+            attended.peer = peer;
+        }
+    }
+
     /// Whom it attends, with exports that are current.
     pub(crate) fn attended(&mut self) -> std::result::Result<&Attended, Refusal> {
         let attended = self.attended.as_mut().ok_or(Refusal::SystemError)?;
@@ -257,6 +265,11 @@ impl Attended {
     /// What the service exports.
     pub(crate) fn exports(&self) -> &ExportTable {
         &self.exports
+    }
+
+    /// The namespace with its cache, if it attends the peer within one.
+    pub(crate) fn cache(&self) -> Option<&Cache<Object>> {
+        self.within.as_deref()
     }
 
     /// Where objects come from.
@@ -380,5 +393,10 @@ impl<B: Blocking> Scope<'_, B> {
             Credential::Sys(sys) => squash.apply(&Credentials::new(sys.uid, sys.gid, &sys.gids)),
         };
         self.session.effective(&caller)
+    }
+
+    /// The same for a caller of whom the kernel says who it is.
+    pub(crate) fn who_is(&self, export: &Export, claimed: &Credentials) -> Credentials {
+        self.session.effective(&export.options().squash.apply(claimed))
     }
 }

@@ -61,8 +61,10 @@ pub use due::Unflushed;
 pub use peer::{Listening, Origin, Peer, Transport};
 pub(crate) use remembered::Remembered;
 
+use crate::cache::Object;
 use crate::export::ExportTable;
 use crate::handle::HandleKey;
+use crate::localio::Lender;
 use crate::mount::MountList;
 use crate::statistics::Statistics;
 use crate::{Result, Status};
@@ -90,6 +92,7 @@ pub struct Service {
     duplicates: Mutex<DuplicateCache<IpAddr>>,
     mounted: Mutex<MountList>,
     statistics: Statistics,
+    local: Lender<Object>,
 }
 
 impl Service {
@@ -114,6 +117,7 @@ impl Service {
             duplicates: Mutex::new(DuplicateCache::new(limits.duplicates)),
             mounted: Mutex::default(),
             statistics: Statistics::default(),
+            local: Lender::new(),
         }))
     }
 
@@ -167,6 +171,11 @@ impl Service {
     /// What its calls have come to.
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// What lends its files to clients of the same machine.
+    pub fn local(&self) -> &Lender<Object> {
+        &self.local
     }
 
     pub(crate) fn replaced(&self) -> u64 {

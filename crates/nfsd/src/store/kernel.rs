@@ -112,7 +112,7 @@ impl KernelStore {
         }
         let tells_of_renames = matches!(kind, BTRFS | EXT4 | TMPFS | XFS);
         let store = Self { root: root.clone(), check, root_node, tells_of_renames };
-        match store.open_raw(&root_node) {
+        match store.open_raw(root.directory(), &root_node) {
             Ok(opened) if Place::of(opened.as_fd()) == Ok(root.place()) => Ok(store),
             Ok(_) => Err(Unsuitable::Broken),
             Err(Errno::PERM | Errno::ACCESS) => Err(Unsuitable::NotPermitted),
@@ -133,7 +133,19 @@ impl KernelStore {
         node_of(&handle).ok_or(Status::ServerFault)
     }
 
-    fn open_raw(&self, node: &NodeId) -> std::result::Result<OwnedFd, Errno> {
+    fn open_beneath(&self, root: BorrowedFd<'_>, node: &NodeId) -> Result<OwnedFd> {
+        if node.store() != StoreKind::Kernel {
+            // Sealed when the export had the other store.
+            return Err(Status::Stale);
+        }
+        self.open_raw(root, node).map_err(|errno| match errno {
+            // Sealed when the export was another directory, or the kernel another.
+            Errno::INVAL | Errno::NOTDIR | Errno::XDEV | Errno::NOENT => Status::Stale,
+            errno => errno.into(),
+        })
+    }
+
+    fn open_raw(&self, root: BorrowedFd<'_>, node: &NodeId) -> std::result::Result<OwnedFd, Errno> {
         let (kind, handle) = node.as_bytes().split_at_checked(2).ok_or(Errno::INVAL)?;
         let kind = u32::from(u16::from_be_bytes([kind[0], kind[1]]));
         let handle = KernelHandle::new(kind, handle).ok_or(Errno::INVAL)?;
@@ -141,7 +153,7 @@ impl KernelStore {
             Check::WholeFileSystem => 0,
             Check::ParentInHandle | Check::PlacesInMemory => TYPE_CONNECTED,
         };
-        sys::open_by_handle(self.root.directory(), &handle, demands)
+        sys::open_by_handle(root, &handle, demands)
     }
 }
 
@@ -185,15 +197,11 @@ impl Store for KernelStore {
     }
 
     fn open(&self, node: &NodeId) -> Result<OwnedFd> {
-        if node.store() != StoreKind::Kernel {
-            // Sealed when the export had the other store.
-            return Err(Status::Stale);
-        }
-        self.open_raw(node).map_err(|errno| match errno {
-            // Sealed when the export was another directory, or the kernel another.
-            Errno::INVAL | Errno::NOTDIR | Errno::XDEV | Errno::NOENT => Status::Stale,
-            errno => errno.into(),
-        })
+        self.open_beneath(self.root.directory(), node)
+    }
+
+    fn open_in(&self, root: BorrowedFd<'_>, node: &NodeId) -> Option<Result<OwnedFd>> {
+        Some(self.open_beneath(root, node))
     }
 }
 

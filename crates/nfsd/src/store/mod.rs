@@ -92,6 +92,16 @@ pub trait Store: Debug + Send + Sync {
     /// [`BadHandle`](crate::Status::BadHandle) if no such store ever gave the node.
     fn open(&self, node: &NodeId) -> Result<OwnedFd>;
 
+    /// The same in a copy of the root's mount, of which `root` is the root; `None` if the store finds
+    /// nothing there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    fn open_in(&self, _root: BorrowedFd<'_>, _node: &NodeId) -> Option<Result<OwnedFd>> {
+        None
+    }
+
     /// Whether each change of an object's names changes its time of last change too.
     fn tells_of_renames(&self) -> bool {
         false

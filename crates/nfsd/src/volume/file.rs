@@ -45,6 +45,11 @@ impl OpenFile {
         self.file.as_fd()
     }
 
+    /// The descriptor, for somebody else.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.file
+    }
+
     /// Its attributes now.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod change;
 mod file;
 mod flush;
 mod kept;
+mod lend;
 mod listing;
 mod make;
 mod space;
@@ -16,6 +17,7 @@ mod space;
 pub use file::{OpenFile, Stability};
 pub(crate) use flush::{Changed, Flusher};
 pub(crate) use kept::{Page, View};
+use lend::Lending;
 pub use listing::{Entry, Listing};
 pub use make::{Create, Made, Special};
 pub use space::{Limits, Space};
@@ -66,6 +68,8 @@ pub struct Volume {
     modes: Mutex<()>,
     /// No operation leaves its flush to others.
     at_once: AtomicBool,
+    /// Where what is lent is opened.
+    lending: Lending,
 }
 
 /// An object of a volume: open (`O_PATH`: neither for reading nor for writing, unless it was
@@ -114,8 +118,8 @@ impl Volume {
     pub fn new(root: Arc<Root>, store: Box<dyn Store>, options: Options) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (guards, modes) = Default::default();
-        Self { root, store, options, number, guards, modes, at_once: AtomicBool::new(false) }
+        let (guards, modes, at_once, lending) = Default::default();
+        Self { root, store, options, number, guards, modes, at_once, lending }
     }
 
     /// What it allows and promises.

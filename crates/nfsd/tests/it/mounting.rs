@@ -141,7 +141,7 @@ fn the_port_mapper_knows_what_is_served_where() {
         assert_eq!((port(portmap::PROGRAM, 2, udp), port(100_024, 1, tcp)), (2049, 0));
         assert_eq!(port(nfs3::PROGRAM, 3, 1), 0);
         let list = client.portmap_call::<portmap::DumpRes>(&portmap::Call::Dump);
-        assert_eq!(list.len(), 9);
+        assert_eq!(list.len(), 10);
         let (program, version) = (nfs3::PROGRAM, 3);
         let nfs = portmap::Mapping { program, version, protocol: tcp, port: 2049 };
         assert!(list.contains(&nfs));
@@ -181,7 +181,7 @@ fn the_port_mapper_knows_what_is_served_where() {
             assert_eq!(address(version, get(mount::PROGRAM, 3, b"udp")), here);
             let asked = rpcbind::Call::Dump;
             let list = client.rpcbind_call::<rpcbind::DumpRes<'_>>(version, &asked).unwrap();
-            assert_eq!(list.len(), 9);
+            assert_eq!(list.len(), 10);
             assert!(list.iter().all(|entry| *entry.address == *b"127.0.0.1.8.1"));
             let time = client.rpcbind_call::<u32>(version, &rpcbind::Call::GetTime).unwrap();
             assert!(time > 1_700_000_000);
