@@ -1,0 +1,214 @@
+//! A file that is open.
+
+use crate::error::{Error, Problem, Result};
+use crate::handle::Handle;
+use crate::mount::Inner;
+use crate::uncommitted::{Remote, Uncommitted};
+use holm_lifetime::sync::Arc;
+use holm_nfs_proto::nfs3::{Attributes, SetAttributes};
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Both.
+    ReadWrite,
+}
+
+impl Access {
+    /// Whether it is for reading.
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+
+    /// Whether it is for writing.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::ReadWrite)
+    }
+}
+
+/// A regular file, opened by [`Mount::open`](crate::Mount::open) or
+/// [`create`](crate::Mount::create).
+///
+/// Threads may share it and read and write side by side. What was written is seen by whoever reads from
+/// then on, here or elsewhere, and is safe from a crash of the server only after [`commit`](Self::commit);
+/// until then a copy is kept, with which a server that was started again is told once more. Dropping a
+/// file does not commit, as closing one does not flush.
+pub struct File {
+    mount: Arc<Inner>,
+    written: Arc<Uncommitted>,
+    access: Access,
+    /// For errors.
+    name: String,
+}
+
+impl File {
+    pub(crate) fn new(
+        mount: Arc<Inner>,
+        written: Arc<Uncommitted>,
+        access: Access,
+        name: String,
+    ) -> Self {
+        Self { mount, written, access, name }
+    }
+
+    /// What the server calls it.
+    pub fn handle(&self) -> &Handle {
+        self.written.file()
+    }
+
+    /// Reads from `offset` on until the buffer is full or the file ends; says how much that was.
+    ///
+    /// # Errors
+    /// [`Error`]. The buffer then holds something.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if !self.access.reads() {
+            return Err(self.not_for("read"));
+        }
+        self.named(read_remotely(&self.mount.nfs, self.handle(), buffer, offset))
+    }
+
+    /// Writes all of `data` from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error`]. Some of the data may have been written then.
+    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        if !self.access.writes() {
+            return Err(self.not_for("write to"));
+        }
+        self.named(self.written.write(&self.mount.nfs, offset, data))
+    }
+
+    /// When this returns, all that was written before is on stable storage.
+    ///
+    /// # Errors
+    /// [`Error`]. What was written through this file is then kept for another try, as long as that makes
+    /// sense.
+    pub fn commit(&self) -> Result<()> {
+        self.named(self.written.commit(&self.mount.nfs))
+    }
+
+    /// What it is now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn stat(&self) -> Result<Attributes> {
+        self.named(self.mount.nfs.stat(self.handle()))
+    }
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn set(&self, attributes: &SetAttributes) -> Result<()> {
+        let nfs = &self.mount.nfs;
+        let set = || nfs.set(self.handle(), attributes, None);
+        self.named(match attributes.size {
+            // What lies beyond must not be written again.
+            Some(_) => self.written.with_nothing_kept(nfs, set),
+            None => set(),
+        })
+    }
+
+    /// Cuts it short or makes it longer, with zeros.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn set_len(&self, size: u64) -> Result<()> {
+        if !self.access.writes() {
+            return Err(self.not_for("set the size of"));
+        }
+        self.set(&SetAttributes { size: Some(size), ..SetAttributes::default() })
+    }
+
+    /// Reads and writes it from a position that moves on, from its beginning. Several such may be at
+    /// work on one file.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream { file: self, position: 0 }
+    }
+
+    fn not_for(&self, what: &'static str) -> Error {
+        Error::new(what, self.name.clone(), Problem::Invalid("it was not opened for that"))
+    }
+
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| error.on(|| self.name.clone()))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File")
+            .field("name", &self.name)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`File`] with a position. Each read and write is asked of the server as it comes: small ones are best
+/// made through [`BufReader`](io::BufReader) and [`BufWriter`](io::BufWriter).
+#[derive(Debug)]
+pub struct Stream<'f> {
+    file: &'f File,
+    position: u64,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position = self.position.saturating_add(count as u64);
+        Ok(count)
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.write_at(data, self.position)?;
+        self.position = self.position.saturating_add(data.len() as u64);
+        Ok(data.len())
+    }
+
+    /// Nothing waits here. To have it on stable storage, [`commit`](File::commit).
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Stream<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.stat()?.size.checked_add_signed(by),
+        };
+        let before = || io::Error::new(io::ErrorKind::InvalidInput, "before the file's beginning");
+        self.position = position.ok_or_else(before)?;
+        Ok(self.position)
+    }
+}
+
+/// Reads by RPC until the buffer is full or the file ends.
+fn read_remotely(
+    remote: &impl Remote,
+    file: &Handle,
+    mut buffer: &mut [u8],
+    mut offset: u64,
+) -> Result<usize> {
+    let whole = buffer.len();
+    while !buffer.is_empty() {
+        let asked = buffer.len().min(remote.read_max().max(1));
+        let (piece, _) = buffer.split_at_mut(asked);
+        let (count, over) = remote.read(file, offset, piece)?;
+        offset = offset.saturating_add(count as u64);
+        buffer = buffer.get_mut(count..).unwrap_or_default();
+        if over || count == 0 {
+            break;
+        }
+    }
+    Ok(whole - buffer.len())
+}

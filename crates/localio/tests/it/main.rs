@@ -1,0 +1,9 @@
+//! The client against a server in this process, and against one that is wrong.
+#![cfg(not(shuttle))]
+
+mod faults;
+mod files;
+mod mounting;
+mod proxy;
+mod trees;
+mod world;
