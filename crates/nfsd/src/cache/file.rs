@@ -153,6 +153,11 @@ impl Key {
         self.purpose != Purpose::Node
     }
 
+    /// Whether what was written to the file can be flushed by what it is the key of.
+    pub(super) fn can_be_flushed(&self) -> bool {
+        matches!(self.purpose, Purpose::Access(..))
+    }
+
     /// Which file.
     pub fn handle(&self) -> &FileHandle {
         &self.handle

@@ -260,10 +260,13 @@ impl<F: File> Table<F> {
     }
 
     /// One of the entries of a file is about to be closed; with `flush`, not before all is flushed
-    /// that was written to the file, if it is the last.
+    /// that was written to the file, unless another can do that later. A node cannot, and what is
+    /// being opened may not come to anything.
     pub(super) fn leave(&self, entry: &Entry<F>, flush: bool) -> Farewell {
+        let flush = flush && entry.key.can_be_flushed();
+        let is_last = |slot: &Slot<F>| !slot.entries.iter().any(|other| other.key.can_be_flushed());
         let name = entry.key.handle();
-        self.farewell(name, |slot| flush && slot.live == 1 && slot.flushes.is_dirty())
+        self.farewell(name, |slot| flush && slot.flushes.is_dirty() && is_last(slot))
     }
 
     fn farewell(&self, name: &FileHandle, wait: impl FnOnce(&Slot<F>) -> bool) -> Farewell {

@@ -507,6 +507,45 @@ fn a_flush_that_fails_changes_the_verifier() {
     });
 }
 
+/// A node keeps nothing that could be flushed.
+#[test]
+fn the_last_that_can_flush_a_file_does_though_its_node_stays() {
+    as_root(|| {
+        for fails in [false, true] {
+            let disk = Disk::new(Kind::Ext4);
+            new_file(&disk, "file", 0o666);
+            let tenant = Tenant::new(&disk.export(), watching(), Limits::files(100));
+            let handle = tenant.handle("file");
+            let within = tenant.within();
+            let verifier = acting_as(1001, |caller| {
+                let node = within.open_node(caller, &tenant.volume, &handle).unwrap();
+                let open = |access| within.open_file(caller, &tenant.volume, &handle, access);
+                let file = open(Access::Write).unwrap();
+                let write =
+                    |file: &OpenFile| file.write_at(caller, b"data", 0, Stability::Unstable);
+                let verifier = file.write(write).1;
+                drop((node, file));
+                verifier
+            });
+            if fails {
+                crate::durability::stop(&disk);
+            }
+            let before = within.statistics();
+            // What is open for writing leaves first.
+            for _ in 0..IDLE_ROUNDS / 2 {
+                tenant.caches.collect();
+            }
+            tenant.jobs.run();
+            let now = within.statistics();
+            assert_eq!((before.open, now.open), (2, 1));
+            assert_eq!(now.flushes, before.flushes + 1);
+            assert_eq!(within.write_verifier() != verifier, fails);
+            drop(within);
+            tenant.remove();
+        }
+    });
+}
+
 #[test]
 fn an_export_that_ends_is_forgotten_at_once() {
     on_each_disk(|disk| {
