@@ -105,8 +105,9 @@ impl<F: File> Lent<F> {
         self.file.kept()
     }
 
-    /// The client has it no more. Not `flushed`, what was written to it is brought to the disk, by the
-    /// last who has the file open here; if that fails the write verifier changes.
+    /// The client has it no more. Not `flushed`, what was written to it is brought to the disk now; if
+    /// that fails the write verifier changes. The same is done with what others have written to the
+    /// file by NFS: a client that has flushed it itself may have heard of a failure in their place.
     pub fn give_back(mut self, flushed: bool) {
         self.unflushed &= !flushed;
     }
@@ -114,9 +115,11 @@ impl<F: File> Lent<F> {
 
 impl<F: File> Drop for Lent<F> {
     fn drop(&mut self) {
-        if self.unflushed {
+        if self.unflushed && self.file.stamp().is_ok_and(|stamp| stamp.links > 0) {
             // It was written to, past us.
             self.file.write(|_| ());
         }
+        // If it fails, the write verifier says so by now.
+        let _ = self.file.commit();
     }
 }

@@ -6,10 +6,11 @@
 //! and devices, and read-only for what is lent to be read.
 
 use super::{Access, Node, Volume};
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Kind};
 use crate::beneath::Place;
 use crate::identity::Caller;
 use crate::{Result, Status, sys};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -37,6 +38,11 @@ impl Volume {
         access: Access,
         is_itself: bool,
     ) -> Result<OwnedFd> {
+        match node.kind {
+            Kind::Regular => {}
+            Kind::Directory => return Err(Status::IsDir),
+            _ => return Err(Status::Inval),
+        }
         self.must_allow(access)?;
         let writes = access != Access::Read;
         // Of what it has open for writing it can change mode and owner, and it can read it.
@@ -64,8 +70,13 @@ impl Volume {
             let root = match kept.get() {
                 Some(root) => root,
                 None => match clone_mount(self.root.directory(), !writes)? {
-                    // Of two that were made at once, one is dropped.
-                    Some(root) => kept.get_or_init(|| root),
+                    Some(clone) => {
+                        // What handles are looked for with has to be open for something. It keeps the mount.
+                        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                        let root = sys::reopen(clone.as_fd(), flags)?;
+                        // Of two that were made at once, one is dropped.
+                        kept.get_or_init(|| root)
+                    }
                     None => return Ok(None),
                 },
             };

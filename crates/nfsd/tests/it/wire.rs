@@ -11,6 +11,7 @@ use holm_nfsd::cache::{
 };
 use holm_nfsd::export::{Export, ExportOptions, ExportTable};
 use holm_nfsd::identity::{Privileges, SquashWho};
+use holm_nfsd::localio::Session;
 use holm_nfsd::service::{
     Blocking, Context, Listening, Operation, Peer, Service, Transport, Unflushed,
 };
@@ -117,6 +118,11 @@ impl Tenant {
         self.jobs.run();
     }
 
+    /// Begins to remove it; whether it is gone.
+    pub fn begin_removal(&self) -> bool {
+        self.registry.remove([&self.ns], Deadline::now()).is_ok()
+    }
+
     pub fn remove(&self) {
         self.registry.remove([&self.ns], Deadline::Never).unwrap();
         assert_eq!(self.caches.open_files(), 0);
@@ -177,6 +183,19 @@ impl Client {
     /// The namespace from within.
     pub fn within(&self) -> Within<Object> {
         Within::enter(&self.thread.tenant.as_ref().unwrap().ns).unwrap()
+    }
+
+    /// Has a message of a local client served, as a server does.
+    pub fn at_the_door(&self, session: &Session<Object>, message: &[u8]) -> bool {
+        let within = self.thread.tenant.as_ref().and_then(|tenant| Within::enter(&tenant.ns));
+        let (Some(within), Some(peer)) = (within, session.peer()) else {
+            return session.serve(message, None);
+        };
+        let mut context = self.thread.context.borrow_mut();
+        let served = context.attend_within(within, &self.service, peer, |context| {
+            session.serve(message, Some(context))
+        });
+        served.unwrap()
     }
 
     pub fn write_verifier(&self) -> [u8; 8] {
