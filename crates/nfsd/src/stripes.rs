@@ -51,6 +51,17 @@ impl Stripes {
         Change { changes, alone }
     }
 
+    /// Begins a change by somebody who does not say what he does, and ends only when
+    /// [that is said](Self::end_unseen).
+    pub(crate) fn begin_unseen(&self, inode: u64) {
+        std::mem::forget(self.change(inode));
+    }
+
+    /// Ends what [was begun](Self::begin_unseen).
+    pub(crate) fn end_unseen(&self, inode: u64) {
+        self.changes(inode).ended.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// For who is about to look at an object, and wants to know later whether it is as it was seen.
     /// None while it is being changed: what is seen then may be anything.
     pub(crate) fn glance(&self, inode: u64) -> Option<Glance> {

@@ -39,12 +39,14 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod in_process;
 mod lender;
 mod opener;
 mod opening;
 mod program;
 mod session;
 
+pub use in_process::{InProcess, InProcessFile, Missed};
 pub use lender::{ClientInfo, Lender, Rules, Statistics, Turned};
 pub use opener::{Lent, Line, Loan, Opener, PeerCredentials, Wanted};
 pub use program::Localio;

@@ -4,7 +4,8 @@ use super::{Lent, Loan, Opener, Wanted};
 use crate::cache::{Key, Object, Opened};
 use crate::export::Export;
 use crate::identity::{Credentials, MAX_GROUPS};
-use crate::service::{Blocking, Context, Operation, Peer};
+use crate::service::{Blocking, Context, Operation};
+use crate::volume::Access;
 use crate::{Result, Status};
 use std::sync::Arc;
 
@@ -30,31 +31,46 @@ impl<B: Blocking> Opener<Object> for Context<B> {
                 let file = volume.open_file(caller, &node, access)?;
                 Ok(Opened { file: Object::File(file), stamp: (&attributes).into() })
             })?;
-            let file = file.keeping(export.clone());
+            let file = file.keeping(Kept::new(export, access, node.inode()));
             Ok(Loan { descriptor, lent: Lent::new(file, export.id(), access) })
         })?
     }
 
     fn close(&mut self, lent: Lent<Object>, flushed: bool) {
-        let export = lent.kept().and_then(|kept| kept.downcast_ref::<Arc<Export>>()).cloned();
+        let kept = lent.kept().and_then(|kept| kept.downcast_ref::<Kept>());
+        let export = kept.map(|kept| kept.export.clone());
         let peer = self.attended().ok().map(|attended| attended.peer);
-        match (export, peer) {
-            (Some(export), Some(peer)) => close(self.blocking(), &export, &peer, lent, flushed),
-            _ => lent.give_back(flushed),
-        }
+        let (Some(export), Some(peer)) = (export, peer) else { return lent.give_back(flushed) };
+        let handle = *lent.handle();
+        let (object, peer) = (Some(&handle), &peer);
+        let operation = Operation { procedure: CLOSE, export: &export, object, peer };
+        self.blocking().may_block(&operation, || lent.give_back(flushed));
     }
 }
 
-fn close(
-    blocking: &impl Blocking,
-    export: &Arc<Export>,
-    peer: &Peer,
-    lent: Lent<Object>,
-    flushed: bool,
-) {
-    let handle = *lent.handle();
-    let operation = Operation { procedure: CLOSE, export, object: Some(&handle), peer };
-    blocking.may_block(&operation, || lent.give_back(flushed));
+/// What a file needs as long as it is lent.
+struct Kept {
+    export: Arc<Export>,
+    /// The file, if it may change: what others see around their own changes need not be theirs alone.
+    changing: Option<u64>,
+}
+
+impl Kept {
+    fn new(export: &Arc<Export>, access: Access, inode: u64) -> Self {
+        let changing = (access != Access::Read).then_some(inode);
+        if let Some(inode) = changing {
+            export.stripes().begin_unseen(inode);
+        }
+        Self { export: export.clone(), changing }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(inode) = self.changing {
+            self.export.stripes().end_unseen(inode);
+        }
+    }
 }
 
 const OPEN: &str = "LOCALIO OPEN";

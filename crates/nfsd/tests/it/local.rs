@@ -337,6 +337,25 @@ fn descriptors_are_the_clients_own() {
 const NODES: u64 = 2;
 
 #[test]
+fn what_others_see_around_their_changes_is_not_theirs_while_a_file_is_lent_for_writing() {
+    as_root(|| {
+        let disk = Disk::new(Kind::Ext4);
+        let client = client_of(trusting(&disk.export()));
+        let root = client.mount("/").unwrap();
+        let handle = client.create(&root, b"file").unwrap();
+        let before = || client.write(&handle, 0, b"x").unwrap().file_wcc.before;
+        let local = Local::new(&client, user(0));
+        let (reads, _) = local.open(&handle, Access::Read).unwrap();
+        assert!(before().is_some());
+        let (writes, _) = local.open(&handle, Access::Write).unwrap();
+        assert!(before().is_none() && before().is_none());
+        assert!(local.close(writes, true));
+        assert!(before().is_some());
+        assert!(local.close(reads, true));
+    });
+}
+
+#[test]
 fn what_was_not_flushed_is_when_it_comes_back() {
     as_root(|| {
         let disk = Disk::new(Kind::Ext4);

@@ -16,6 +16,7 @@ mod listings;
 mod local;
 mod local_attacks;
 mod local_client;
+mod local_in_process;
 mod mounting;
 mod operations;
 mod owners;

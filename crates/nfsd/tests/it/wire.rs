@@ -47,6 +47,11 @@ impl Thread {
         Rc::new(Self { context, programs, next_xid: Cell::new(1), tenant })
     }
 
+    /// Does something on the thread that needs what it serves with.
+    pub fn with_context<R>(&self, work: impl FnOnce(&mut Context<Told>) -> R) -> R {
+        work(&mut self.context.borrow_mut())
+    }
+
     /// What may have blocked since this was asked last, or since it was asked for the first time.
     pub fn told(&self) -> Vec<(&'static str, Handle)> {
         let context = self.context.borrow();
@@ -56,7 +61,7 @@ impl Thread {
 
 /// Keeps what it is told of, once it was asked.
 #[derive(Default)]
-struct Told(RefCell<Option<Vec<(&'static str, Handle)>>>);
+pub struct Told(RefCell<Option<Vec<(&'static str, Handle)>>>);
 
 impl Blocking for Told {
     fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R {
