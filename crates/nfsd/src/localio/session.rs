@@ -100,7 +100,10 @@ impl<F: File> Session<F> {
     }
 
     /// The client is gone, or cut off: lets go of all it had. May block.
-    pub fn ended(&self) {
+    ///
+    /// How many files it has not given back. Those that its process has open still, or that it has passed
+    /// on, stay with them.
+    pub fn ended(&self) -> usize {
         let mut state = self.state.lock();
         self.cut(&mut state);
         let files = std::mem::take(&mut state.files);
@@ -108,7 +111,7 @@ impl<F: File> Session<F> {
         if let Some(lender) = self.lender.upgrade() {
             lender.remove(self.id);
         }
-        drop(files);
+        files.len()
     }
 
     /// Lets the client in, if `admit` does, and says so before anything else is said to it.

@@ -12,6 +12,9 @@ mod flushing;
 mod glances;
 #[path = "../../../netns/tests/races/harness.rs"]
 mod harness;
+mod lender;
+mod lender_sketch;
+mod lending;
 mod opening;
 mod real;
 mod sketch;
