@@ -271,7 +271,7 @@ impl Tenant {
 }
 
 /// A locally administered address that follows from the names: FNV-1a over both, stirred.
-pub(crate) fn stable_mac(ns: &str, name: IfName) -> MacAddress {
+fn stable_mac(ns: &str, name: IfName) -> MacAddress {
     let bytes = ns.bytes().chain([0]).chain(name.as_str().bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

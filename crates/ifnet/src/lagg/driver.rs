@@ -5,13 +5,12 @@ use super::state::{Followed, State};
 use crate::aggregation::{HashLayers, LacpOptions, LaggRequest, LaggStatus, PortStatus, Protocol};
 use crate::counters::DropReason;
 use crate::driver::{Cloner, Driver, DriverError};
-use crate::ether::{Ethernet, HEADER, MTU, MacAddress};
+use crate::ether::{Ethernet, HEADER, MTU};
 use crate::event::LinkChange;
 use crate::flags::Media;
 use crate::frame::Frames;
 use crate::interface::Interface;
 use crate::lacp::{self, Action, Lacp};
-use crate::life::stable_mac;
 use crate::request::{Reply, Request, RequestError};
 use holm_lifetime::levels::Locked;
 use holm_lifetime::sync::atomic::AtomicUsize;
@@ -64,8 +63,6 @@ impl Cloner for NewLagg {
             lacp: None,
             timer: None,
             seed: self.seed,
-            first_mac: MacAddress::default(),
-            mac_is_set: false,
             mtu_is_set: false,
         };
         let plan = Mutex::new(state.plan());
@@ -86,11 +83,8 @@ pub(crate) struct Lagg {
 impl Driver for Lagg {
     fn attach(&self, interface: &WeakRef<Interface>) -> Result<(), DriverError> {
         let Some(interface) = interface.upgrade() else { return Ok(()) };
-        let by_name = stable_mac(interface.namespace().id().name.as_str(), interface.name());
         let protocol = {
             let mut state = self.state.lock();
-            state.first_mac = interface.mac();
-            state.mac_is_set = interface.mac() != by_name;
             state.mtu_is_set = interface.mtu() != MTU;
             state.protocol
         };

@@ -28,12 +28,10 @@ impl Lagg {
     ) -> Result<(), RequestError> {
         let port = lagg.siblings().find(name).ok_or(RequestError::NoInterface(name))?;
         check(lagg, &port)?;
-        let (number, is_first, adopts_mtu, adopts_mac) = {
+        let (number, adopts_mtu) = {
             let state = self.state.lock();
-            let is_first = state.ports.is_empty();
-            let alone = is_first && lagg.master().is_none();
-            let number = state.free_number();
-            (number, is_first, alone && !state.mtu_is_set, alone && !state.mac_is_set)
+            let alone = state.ports.is_empty() && lagg.master().is_none();
+            (state.free_number(), alone && !state.mtu_is_set)
         };
         let Some(number) = number else {
             let why = format!("it has {MOST_PORTS} ports, and can't have more");
@@ -43,20 +41,16 @@ impl Lagg {
         if !adopts_mtu {
             set(&port, Request::SetMtu(lagg.mtu()), held)?;
         }
-        if !adopts_mac && let Err(error) = set(&port, Request::SetMac(lagg.mac()), held) {
+        if let Err(error) = set(&port, Request::SetMac(lagg.mac()), held) {
             // It had that before.
             let _ = set(&port, Request::SetMtu(mtu), held);
             return Err(error);
         }
-        // Without ports it refuses neither.
         if adopts_mtu {
+            // Without ports it does not refuse that.
             let _ = set(lagg, Request::SetMtu(mtu), held);
             self.state.lock().mtu_is_set = false;
         }
-        if adopts_mac {
-            self.adopt_mac(lagg, mac, held);
-        }
-        debug_assert!(is_first || !adopts_mac, "it is the first that gives its address");
         let receiver = PortReceiver { lagg: lagg.downgrade(), number };
         drop(port.set_receiver(Some(Arc::new(receiver)), held));
         self.update_ports(lagg, held, |state| {
@@ -92,16 +86,8 @@ impl Lagg {
 
     /// A port leaves, and has back what it had. Whether there was such a port.
     pub(super) fn release(&self, lagg: &Interface, index: u64, held: &mut NsHeld<'_>) -> bool {
-        let Some((port, was_first)) = self.take_out(lagg, index, held) else { return false };
+        let Some(port) = self.take_out(lagg, index, held) else { return false };
         self.give_back(lagg, &port, held);
-        let heir = {
-            let state = self.state.lock();
-            let heir = state.ports.first().map_or(state.first_mac, |port| port.mac);
-            (was_first && !state.mac_is_set && lagg.master().is_none()).then_some(heir)
-        };
-        if let Some(mac) = heir {
-            self.adopt_mac(lagg, mac, held);
-        }
         // Who waited for room at that port need not any more.
         lagg.has_room();
         true
@@ -112,7 +98,7 @@ impl Lagg {
         loop {
             let last = self.state.lock().ports.last().map(|port| port.index);
             let Some(index) = last else { return };
-            if let Some((port, _)) = self.take_out(lagg, index, held) {
+            if let Some(port) = self.take_out(lagg, index, held) {
                 self.give_back(lagg, &port, held);
             }
         }
@@ -139,17 +125,9 @@ impl Lagg {
     ) -> Result<(), RequestError> {
         self.set_all(Request::SetMac(mac), &Request::SetMac(lagg.mac()), held)?;
         self.update_ports(lagg, held, |state| {
-            state.mac_is_set = true;
             state.lacp(|lacp, now, actions| lacp.set_mac(now, mac, actions))
         });
         Ok(())
-    }
-
-    /// The lagg takes over the address of a port.
-    fn adopt_mac(&self, lagg: &Interface, mac: MacAddress, held: &mut NsHeld<'_>) {
-        // Where a port refuses it the lagg keeps the one it has.
-        let _ = set(lagg, Request::SetMac(mac), held);
-        self.state.lock().mac_is_set = false;
     }
 
     /// Has all ports make a change; if one refuses, those that have made it undo it.
@@ -175,20 +153,15 @@ impl Lagg {
         Ok(())
     }
 
-    /// Takes a port out of the list; whether it was the first. From here on no frame goes by it.
-    fn take_out(
-        &self,
-        lagg: &Interface,
-        index: u64,
-        held: &mut NsHeld<'_>,
-    ) -> Option<(Port, bool)> {
+    /// Takes a port out of the list. From here on no frame goes by it.
+    fn take_out(&self, lagg: &Interface, index: u64, held: &mut NsHeld<'_>) -> Option<Port> {
         let mut taken = None;
         self.update_ports(lagg, held, |state| {
             let place = state.ports.iter().position(|port| port.index == index);
             let Some(place) = place else { return Followed::default() };
             let port = state.ports.remove(place);
             let number = port.number;
-            taken = Some((port, place == 0));
+            taken = Some(port);
             state.lacp(|lacp, now, actions| lacp.remove_port(now, number, actions))
         });
         taken

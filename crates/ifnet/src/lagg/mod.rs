@@ -8,9 +8,10 @@
 //! whenever a LACPDU comes or time passes, so the driver has a lock of its own for both. Who carries
 //! frames takes neither: what there is to know for it is made anew with each change, and shared.
 //!
-//! **Ports** come and go while frames do. The first one gives the lagg its MTU and its MAC address,
-//! unless these were set; each takes over the lagg's, and has its own back when it leaves. When the one
-//! leaves that the MAC address is from, the next one's takes its place.
+//! **Ports** come and go while frames do. The first one gives the lagg its MTU, unless that was set. The
+//! MAC address is the lagg's own, whatever ports it has: peers would go on sending to one that it had before
+//! until they ask again, because what it tells them when that changes may be lost with the port that fails.
+//! Each port takes over both, and has its own back when it leaves.
 
 pub mod distribution;
 mod driver;

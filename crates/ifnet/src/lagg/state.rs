@@ -29,10 +29,6 @@ pub(super) struct State {
     pub(super) timer: Option<Handle>,
     /// What flows are hashed with.
     pub(super) seed: u64,
-    /// The address that the lagg had at first.
-    pub(super) first_mac: MacAddress,
-    /// Its address was set, and is not a port's.
-    pub(super) mac_is_set: bool,
     /// Its MTU was set, and is not a port's.
     pub(super) mtu_is_set: bool,
 }
