@@ -3,7 +3,7 @@
 
 use super::readiness::{Events, Readiness};
 use super::socket_file::{SocketFile, unix_socket};
-use super::{FRAME_MAX, OpenError, is_frame, scratch, together};
+use super::{FRAME_MAX, OpenError, is_frame, rights, scratch, together};
 use crate::frame::Frames;
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
@@ -175,7 +175,9 @@ impl Wire for Dgram {
                 break Waits::No;
             }
             let result = match &address {
-                Some(address) => together::send(&self.socket, rest, &[], Some(address)),
+                Some(address) => {
+                    rights::as_server(|| together::send(&self.socket, rest, &[], Some(address)))
+                }
                 None => Err(Errno::NOENT),
             };
             match result {
@@ -237,7 +239,7 @@ impl Outgoing {
         self.waits = if writable {
             let peer = self.peer.as_ref().ok_or(Errno::NOENT)?;
             let feeler = unix_socket(SocketType::DGRAM)?;
-            rustix::net::connect(&feeler, peer)?;
+            rights::as_server(|| rustix::net::connect(&feeler, peer))?;
             readiness.add(&feeler, Events::ReadWrite)?;
             self.feeler = Some(feeler);
             Waits::Feeler
@@ -260,8 +262,8 @@ impl Outgoing {
 
 /// Whether somebody has a socket there.
 fn is_there(address: &SocketAddrUnix) -> bool {
-    let connected =
-        unix_socket(SocketType::DGRAM).and_then(|socket| rustix::net::connect(socket, address));
+    let connected = unix_socket(SocketType::DGRAM)
+        .and_then(|socket| rights::as_server(|| rustix::net::connect(&socket, address)));
     !matches!(connected, Err(Errno::NOENT | Errno::CONNREFUSED))
 }
 

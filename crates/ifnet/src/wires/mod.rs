@@ -16,6 +16,7 @@ pub mod offload;
 pub mod packet;
 mod raw;
 mod readiness;
+mod rights;
 mod scratch;
 mod socket_file;
 pub mod stream;

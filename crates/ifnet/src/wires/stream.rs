@@ -4,7 +4,7 @@
 use super::framing::{Cut, Decoder, PREFIX};
 use super::readiness::{Events, Readiness};
 use super::socket_file::{SocketFile, unix_socket};
-use super::{OpenError, scratch};
+use super::{OpenError, rights, scratch};
 use crate::frame::{Frame, Frames};
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
@@ -136,8 +136,9 @@ impl Stream {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 rustix::net::accept_with(listener, flags)
             }
-            End::Connect { address } => unix_socket(SocketType::STREAM)
-                .and_then(|socket| rustix::net::connect(&socket, address).map(|()| socket)),
+            End::Connect { address } => unix_socket(SocketType::STREAM).and_then(|socket| {
+                rights::as_server(|| rustix::net::connect(&socket, address)).map(|()| socket)
+            }),
         };
         match found.and_then(|socket| self.readiness.add(&socket, Events::Read).map(|()| socket)) {
             Ok(socket) => {
