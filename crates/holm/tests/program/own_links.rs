@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-/// Two tenants with the same addresses and one machine each, with the same address: each sees its own
-/// files, and needs nothing but the name of a directory to mount it.
+/// Two tenants with the same addresses and one machine each, with the same address and the same card, at the
+/// same time: each sees its own files, by IPv4 and IPv6, and needs nothing but an address to mount them.
 #[test]
 fn linux_mounts_from_a_tenant_by_its_own_network() {
     let running = Running::start(
@@ -18,51 +18,50 @@ fn linux_mounts_from_a_tenant_by_its_own_network() {
         export = [{ path = "/", dir = "{}/blue" }]
 
         [ns.green]
-        link = [{ name = "p0", type = "stream", path = "{}/green.sock", addr = ["10.0.0.1/24"] }]
+        link = [{ name = "p0", type = "dgram", path = "{}/green.sock", peer-path = "{}/machine.sock",
+                  addr = ["10.0.0.1/24", "fd00::1/64"] }]
         export = [{ path = "/", dir = "{}/green" }]
         "#,
     );
-    let tenants = ["blue", "green"].map(|name| running.folder().join(name));
-    for directory in &tenants {
+    let path = |name: &str| running.folder().join(name);
+    let tenants = [
+        ("blue", Network::stream(path("blue.sock"))),
+        ("green", Network::datagram(path("machine.sock"), path("green.sock"))),
+    ];
+    let mut guests = tenants.map(|(name, network)| {
         // Root is squashed.
-        fs::set_permissions(directory, PermissionsExt::from_mode(0o777)).unwrap();
-        fs::write(directory.join("whose"), directory.file_name().unwrap().as_encoded_bytes())
-            .unwrap();
-    }
-    let script = "set -eu\n\
-         ip link set eth0 up\n\
-         ip addr add 10.0.0.2/24 dev eth0\n\
-         ping -c 3 -w 60 10.0.0.1 > /dev/null\n\
-         mount -t nfs -o nolock,vers=3 10.0.0.1:/ /mnt\n\
-         cat /mnt/whose\n\
-         cp -r /etc/init.d /mnt/copy\n\
-         umount /mnt\n\
-         mount -t nfs -o nolock,vers=3 10.0.0.1:/ /mnt\n\
-         diff -r /etc/init.d /mnt/copy\n\
-         cp -r /mnt/copy /tmp/back\n\
-         diff -r /etc/init.d /tmp/back\n\
-         dd if=/dev/urandom of=/tmp/large bs=1M count=2 2> /dev/null\n\
-         cp /tmp/large /mnt/large\n\
-         umount /mnt\n\
-         mount -t nfs -o nolock,vers=3 10.0.0.1:/ /mnt\n\
-         cmp /tmp/large /mnt/large\n\
-         umount /mnt\n";
-    let guests = tenants.each_ref().map(|directory| {
+        fs::set_permissions(path(name), PermissionsExt::from_mode(0o777)).unwrap();
+        fs::write(path(name).join("whose"), name).unwrap();
         let guest = Guest::builder()
-            .script(script)
-            .network(Network::stream(directory.with_extension("sock")))
+            .name("machine")
+            .network(network)
+            .variable("OWNER", name)
+            .variable("FILES", FILES.to_string())
+            .stdin()
+            .script(include_str!("own_links.sh"))
             .timeout(PATIENCE);
-        guest.spawn().unwrap()
+        (name, guest.spawn().unwrap())
     });
-    for (directory, guest) in tenants.iter().zip(guests) {
-        let outcome = guest.wait().unwrap().success().unwrap();
-        let name = directory.file_name().unwrap().to_str().unwrap();
-        assert!(outcome.text().ends_with(name), "{}", outcome.text());
-        assert!(directory.join("copy").is_dir() && directory.join("large").is_file());
+    for (_, guest) in &mut guests {
+        guest.wait_for_output("mounted by 52:54:", PATIENCE).unwrap();
     }
-    let shown = running.says(&["ns", "show", "blue"]);
-    assert!(shown.contains("live"), "{shown}");
+    let cards = guests.each_ref().map(|(_, guest)| {
+        let said = String::from_utf8(guest.stdout()).unwrap();
+        said.split("mounted by ").nth(1).and_then(|rest| rest.get(..17)).map(str::to_owned)
+    });
+    assert_eq!(cards[0], cards[1]);
+    for (_, guest) in &mut guests {
+        guest.send("go\n").unwrap();
+    }
+    for (name, guest) in guests {
+        let outcome = guest.wait().unwrap().success().unwrap();
+        println!("{name}: {}", outcome.text());
+        assert!(path(name).join("tree").is_dir() && path(name).join("large").is_file());
+    }
+    running.end();
 }
 
+/// Files that each machine copies.
+const FILES: usize = 1500;
 /// For guests without help by the processor, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(3600);
