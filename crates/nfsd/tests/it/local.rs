@@ -2,7 +2,7 @@
 
 use crate::local_client::*;
 use crate::wire::*;
-use crate::world::{Disk, Kind, Scratch, as_ordinary_user, as_root, key, memory, run};
+use crate::world::{Disk, Kind, Scratch, alone, as_ordinary_user, as_root, key, memory, run};
 use holm_lifetime::Deadline;
 use holm_nfs_proto::localio::door::{Access, Message, NETID};
 use holm_nfs_proto::nfs3::Error;
@@ -536,6 +536,33 @@ fn the_end_of_a_namespace_wants_everything_back_and_waits_for_it() {
         tenant.ns.wait_gone(Deadline::Never).unwrap();
         assert_eq!(tenant.caches.open_files(), 0);
         assert_eq!(lender.statistics().sessions, 0);
+    });
+}
+
+/// The file system is in use as long as the descriptor is; nobody finds it by that.
+#[test]
+fn what_is_not_given_back_keeps_no_mount_busy() {
+    alone("local::what_is_not_given_back_keeps_no_mount_busy", || {
+        as_root(|| {
+            let disk = Disk::new(Kind::Ext4);
+            let client = client_of(trusting(&disk.export()));
+            let root = client.mount("/").unwrap();
+            let handle = client.create(&root, b"file").unwrap();
+            client.write(&handle, 0, b"content").unwrap();
+            let local = Local::new(&client, user(0));
+            let files = ALL.map(|access| local.open(&handle, access).unwrap().1);
+            client.service.local().recall_all();
+            let tenant = client.thread.tenant.as_ref().unwrap();
+            assert!(!tenant.begin_removal());
+            assert_eq!(client.service.local().end_overdue(Instant::now())[0].files, 3);
+            tenant.ns.wait_gone(Deadline::Never).unwrap();
+            drop(client.service.set_exports(ExportTable::default()));
+            run("umount", &[disk.mount_point().to_str().unwrap()]);
+            let mut buffer = [0; 7];
+            files[0].read_exact_at(&mut buffer, 0).unwrap();
+            assert_eq!(&buffer, b"content");
+            assert_eq!(errno(open_again(&files[0], true)), Errno::ROFS);
+        });
     });
 }
 
