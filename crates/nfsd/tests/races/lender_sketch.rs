@@ -114,6 +114,9 @@ impl lending::Door for Door {
         let (file, keeps) = (Open::new(&self.ledger, export), Open::new(&self.ledger, export));
         let lent = Lent { file, keeps, export };
         let looked = self.shut.load(Ordering::SeqCst);
+        if self.flaw == Flaw::ShutOutsideLock {
+            [(); 4].into_iter().for_each(|()| thread::yield_now());
+        }
         let mut session = self.session.lock().unwrap();
         let shut = match self.flaw {
             Flaw::ShutOutsideLock => looked,
@@ -189,7 +192,7 @@ impl lending::Door for Door {
         let known = match self.flaw {
             Flaw::LooksThenTakes => {
                 let known = *self.pending.lock().unwrap();
-                thread::yield_now();
+                [(); 4].into_iter().for_each(|()| thread::yield_now());
                 *self.pending.lock().unwrap() = false;
                 known
             }
