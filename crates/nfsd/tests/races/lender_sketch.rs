@@ -207,6 +207,7 @@ impl lending::Door for Door {
         }
         if self.flaw == Flaw::ProvesEnded {
             drop(session);
+            [(); 4].into_iter().for_each(|()| thread::yield_now());
         }
         self.inbox.put(Message::Proven);
         true

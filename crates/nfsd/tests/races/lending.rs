@@ -195,6 +195,10 @@ fn proof_against_end<D: Door>(door: D) {
         let door = door.clone();
         thread::spawn(move || door.prove())
     });
+    // Not before both had a chance.
+    for _ in 0..6 {
+        thread::yield_now();
+    }
     door.ended();
     let proven = namers.map(|namer| namer.join().unwrap());
     assert_ne!(proven, [true; 2], "{TWICE}");
