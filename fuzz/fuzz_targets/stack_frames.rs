@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     memory: 4 << 20,
     room_min: 64 << 10,
     room_max: 128 << 10,
+    neighbors: 8,
 };
 
 /// A link to nowhere, and its clock.
