@@ -200,6 +200,8 @@ impl Tenant {
         };
         let owner = Owner::new(Interface::new(traits, self.clone(), driver));
         owner.set_own(owner.downgrade());
+        // So that it can be said what a destruction waits for.
+        owner.track(true);
         if let Err(why) = owner.dyn_driver().attach(&owner.downgrade()) {
             let why = CreateError::Driver { kind, why };
             return Err(Stillborn { why, remains: Remains::Interface(owner) });

@@ -41,8 +41,6 @@ pub(crate) struct Tenant {
 struct Table {
     /// The namespace goes: nothing comes any more.
     closed: bool,
-    /// References are recorded.
-    tracked: bool,
     /// By their numbers, and so mostly in the order in which they came.
     owners: BTreeMap<u64, Owner<Interface>>,
     /// The units that each kind has here.
@@ -104,15 +102,6 @@ impl NsInterfaces {
         outcome
     }
 
-    /// Records from now on who refers to the interfaces here, from where in the code and when; or no
-    /// longer. It makes requests dearer.
-    pub fn track(&self, on: bool) {
-        let mut held = Locked::nothing();
-        let mut table = self.0.table.lock(&mut held);
-        table.tracked = on;
-        table.owners.values().for_each(|owner| owner.track(on));
-    }
-
     /// The namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.0.ns
@@ -152,7 +141,6 @@ impl Tenant {
         held: &mut Locked<'_, H>,
     ) {
         let mut table = self.table.lock(held);
-        owner.track(table.tracked);
         table.units(owner.kind()).take(owner.unit());
         let (name, interface) = (owner.name(), owner.downgrade());
         table.owners.insert(owner.index(), owner);

@@ -1,5 +1,7 @@
 //! Who holds what, since when, from where in the code.
 
+use crate::lane;
+use crate::notes::Note;
 use crate::sync::Mutex;
 use slab::Slab;
 use std::fmt;
@@ -12,9 +14,9 @@ use std::time::{Duration, Instant};
 pub struct Holder {
     /// The line of code that took it.
     pub location: &'static Location<'static>,
-    /// When.
+    /// When, to a few milliseconds.
     pub since: Instant,
-    /// The name of the thread that took it, if it had one.
+    /// The name of the thread that took it, as far as it is still known.
     pub thread: Option<String>,
 }
 
@@ -57,10 +59,20 @@ impl fmt::Display for Held {
     }
 }
 
-/// A mark in a [`Holders`]; `None` for what was taken while tracking was off.
-pub(crate) type Mark = Option<NonZeroU32>;
+/// Where it is recorded that something was taken; `None` for what was taken while tracking was off.
+pub(crate) type Mark = Option<Recorded>;
 
-/// The outstanding holders of one object.
+/// Where it is recorded that something was taken.
+#[derive(Clone, Copy)]
+pub(crate) enum Recorded {
+    /// In the notes of the thread that took it.
+    Noted(&'static Note),
+    /// In the list of the object.
+    Listed(NonZeroU32),
+}
+
+/// The outstanding holders of one object. Threads note themselves what they take; who has no room for
+/// another note is listed here.
 #[derive(Debug)]
 pub(crate) struct Holders(Mutex<Slab<Holder>>);
 
@@ -69,20 +81,42 @@ impl Holders {
         Self(Mutex::new(Slab::new()))
     }
 
-    /// Records a holder.
-    #[cold]
+    /// Records a holder. What it is recorded by is this object's place in memory: it stays where it is
+    /// until all records are [removed](Self::remove).
+    #[inline]
     pub(crate) fn add(&self, location: &'static Location<'static>) -> Mark {
+        let (lane, borrowed) = lane::current();
+        let noted = lane.notes.write(self.place(), location);
+        if borrowed {
+            lane::give_back(lane);
+        }
+        match noted {
+            Some(note) => Some(Recorded::Noted(note)),
+            None => self.list(location),
+        }
+    }
+
+    #[cold]
+    fn list(&self, location: &'static Location<'static>) -> Mark {
         let thread = std::thread::current().name().map(str::to_owned);
         let mut holders = self.0.lock();
         // What does not fit the mark goes untracked.
         let mark = u32::try_from(holders.vacant_key() + 1).ok().and_then(NonZeroU32::new)?;
         holders.insert(Holder { location, since: Instant::now(), thread });
-        Some(mark)
+        Some(Recorded::Listed(mark))
     }
 
     /// Forgets a holder.
+    #[inline]
+    pub(crate) fn remove(&self, recorded: Recorded) {
+        match recorded {
+            Recorded::Noted(note) => note.erase(),
+            Recorded::Listed(mark) => self.unlist(mark),
+        }
+    }
+
     #[cold]
-    pub(crate) fn remove(&self, mark: NonZeroU32) {
+    fn unlist(&self, mark: NonZeroU32) {
         let mut holders = self.0.lock();
         holders.try_remove(mark.get() as usize - 1);
         if holders.is_empty() {
@@ -94,7 +128,12 @@ impl Holders {
     pub(crate) fn held(&self, count: usize) -> Held {
         let mut holders: Vec<Holder> =
             self.0.lock().iter().map(|(_, holder)| holder.clone()).collect();
+        holders.extend(lane::all().flat_map(|lane| lane.notes.of(self.place())));
         holders.sort_by_key(|holder| holder.since);
         Held { count, holders }
+    }
+
+    fn place(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
     }
 }

@@ -5,6 +5,7 @@
 //! threads use few lanes. They are never freed: as many exist as threads were alive at once.
 
 use crate::barrier;
+use crate::notes::Notes;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::cmp::Reverse;
@@ -28,6 +29,8 @@ pub(crate) struct Lane {
     /// What the model of the barrier knows of the lane.
     #[cfg(loom)]
     pub(crate) reach: barrier::Reach,
+    /// What the thread has taken.
+    pub(crate) notes: Notes,
     /// The lane's number.
     pub(crate) index: usize,
     next: *const Lane,
@@ -89,6 +92,8 @@ fn take() -> &'static Lane {
     barrier::init();
     let mut free = LANES.free.lock();
     if let Some(Reverse(Free(lane))) = free.pop() {
+        drop(free);
+        lane.notes.begin();
         return lane;
     }
     // Still holding `free`: it orders those who add a lane.
@@ -102,9 +107,11 @@ fn take() -> &'static Lane {
         fences_in: AtomicU64::new(0),
         #[cfg(loom)]
         reach: barrier::Reach::new(),
+        notes: Notes::new(),
         index,
         next,
     }));
+    lane.notes.begin();
     LANES.newest.store(lane, Ordering::Release);
     lane
 }

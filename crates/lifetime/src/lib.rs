@@ -59,6 +59,7 @@ pub mod grace;
 pub mod holders;
 mod lane;
 pub mod levels;
+mod notes;
 pub mod owner;
 pub mod published;
 pub mod sync;

@@ -160,6 +160,95 @@ fn pass_moves_between_threads() {
 }
 
 /// A reader of a published value against its replacement. The mistake: to look after the section.
+/// A thread's note of what it has taken is read while another takes its place: no place in the code is
+/// said of an object that was not taken there.
+#[test]
+fn note_against_look() {
+    passes("note against look", || explore(Some(3), note_is_written_anew));
+    passes("note against look, sketch", || explore(None, || note_of_sketch(Note::new(true, true))));
+    found("note_against_look", "note: no version", || {
+        explore(None, || note_of_sketch(Note::new(false, true)))
+    });
+    found("note_against_look", "note: written before the version", || {
+        explore(None, || note_of_sketch(Note::new(true, false)))
+    });
+}
+
+fn note_is_written_anew() {
+    let [first, second] = [(); 2].map(|()| {
+        let owner = Owner::new(());
+        owner.track(true);
+        Arc::new(owner)
+    });
+    let user = thread::spawn({
+        let (first, second) = (first.clone(), second.clone());
+        move || {
+            let taken = first.get();
+            let line = line!() - 1;
+            drop(taken);
+            // Another place.
+            drop(second.get());
+            line
+        }
+    });
+    let seen = first.held();
+    let line = user.join().unwrap();
+    assert!(seen.holders.iter().all(|holder| holder.location.line() == line), "of the other");
+    for owner in [first, second] {
+        assert!(owner.held().holders.is_empty());
+    }
+}
+
+/// One note: what was taken, and where.
+struct Note {
+    what: AtomicUsize,
+    place: AtomicUsize,
+    version: AtomicUsize,
+    has_version: bool,
+    has_fence: bool,
+}
+
+impl Note {
+    fn new(has_version: bool, has_fence: bool) -> Self {
+        let [what, place, version] = [(); 3].map(|()| AtomicUsize::new(0));
+        Self { what, place, version, has_version, has_fence }
+    }
+
+    fn write(&self, what: usize, place: usize) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        if self.has_fence {
+            fence(Ordering::Release);
+        }
+        self.place.store(place, Ordering::Relaxed);
+        self.what.store(what, Ordering::Relaxed);
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    fn place_of(&self, what: usize) -> Option<usize> {
+        let version = self.version.load(Ordering::Acquire);
+        let is_of = self.what.load(Ordering::Relaxed) == what;
+        let place = self.place.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let is_same = self.version.load(Ordering::Relaxed) == version && version % 2 == 0;
+        (is_of && (is_same || !self.has_version)).then_some(place)
+    }
+}
+
+fn note_of_sketch(note: Note) {
+    let note = Arc::new(note);
+    let user = thread::spawn({
+        let note = note.clone();
+        move || {
+            note.write(1, 10);
+            note.what.store(0, Ordering::Relaxed);
+            note.write(2, 20);
+        }
+    });
+    assert!([None, Some(10)].contains(&note.place_of(1)), "of the other");
+    user.join().unwrap();
+}
+
 #[test]
 fn read_against_replace() {
     fn replace_while_read(look_in_section: bool) -> usize {

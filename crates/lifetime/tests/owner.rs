@@ -4,12 +4,13 @@
 mod common;
 
 use common::{Counted, Drops, Fragile, panic_message};
+use holm_lifetime::holders::Held;
 use holm_lifetime::{Deadline, Owner, Ref, Retired, WeakRef};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[test]
 fn value_comes_back_by_value_and_is_dropped_by_whoever_got_it() {
@@ -156,6 +157,32 @@ fn nothing_makes_a_reference_once_retired() {
     assert!(weak.upgrade().is_none());
 }
 
+/// Where in the code they were taken, from the top.
+fn lines(held: &Held) -> Vec<u32> {
+    let mut lines: Vec<u32> = held.holders.iter().map(|holder| holder.location.line()).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn more_than_a_thread_has_notes_for_are_named_too() {
+    let owner = Owner::new(());
+    let other = Owner::new(());
+    owner.track(true);
+    other.track(true);
+    let all: Vec<_> = (0..100).map(|_| owner.get()).collect();
+    let of_other = other.get();
+    let held = owner.held();
+    assert_eq!((held.count, held.holders.len()), (100, 100));
+    assert_eq!(other.held().holders.len(), 1);
+    drop(all);
+    assert_eq!((owner.held().holders.len(), other.held().holders.len()), (0, 1));
+    // What one thread has noted, another gives back.
+    let again = owner.get();
+    thread::scope(|scope| scope.spawn(move || drop((again, of_other))).join().unwrap());
+    assert_eq!((owner.held().holders.len(), other.held().holders.len()), (0, 0));
+}
+
 #[test]
 fn holders_taken_while_tracked_are_named_with_line_thread_and_age() {
     let owner = Owner::new(());
@@ -177,13 +204,22 @@ fn holders_taken_while_tracked_are_named_with_line_thread_and_age() {
 
     let held = owner.held();
     assert_eq!(held.count, 5);
-    let lines: Vec<u32> = held.holders.iter().map(|holder| holder.location.line()).collect();
-    assert_eq!(lines, [first_line, second_line, third_line], "oldest first");
+    assert_eq!(lines(&held), [first_line, second_line, third_line]);
     assert!(held.holders.iter().all(|holder| holder.location.file() == file!()));
-    assert!(held.holders.is_sorted_by_key(|holder| holder.since));
-    assert!(held.holders.iter().all(|holder| holder.age() <= start.elapsed()));
-    assert_eq!(held.holders[1].thread.as_deref(), Some("second"));
-    assert_eq!(held.holders[0].thread.as_deref(), thread::current().name());
+    assert!(held.holders.is_sorted_by_key(|holder| holder.since), "oldest first");
+    // The clock goes on every few milliseconds.
+    let longest = start.elapsed() + Duration::from_millis(20);
+    assert!(held.holders.iter().all(|holder| holder.age() <= longest));
+    for holder in &held.holders {
+        let is_second = holder.location.line() == second_line;
+        let name = holder.thread.as_deref();
+        // Another may have its place by now, and then it is not said.
+        assert!(if is_second {
+            [Some("second"), None].contains(&name)
+        } else {
+            name == thread::current().name()
+        });
+    }
     assert!(held.to_string().ends_with("(2 taken with tracking off)"), "{held}");
 
     // Marks are given back in any order, and used again for the right holder.
@@ -191,8 +227,7 @@ fn holders_taken_while_tracked_are_named_with_line_thread_and_age() {
     let (fourth, fourth_line) = (owner.get(), line!());
     drop(third);
     let still = owner.retire().wait(Deadline::now()).expect_err("held");
-    let lines: Vec<u32> = still.held.holders.iter().map(|holder| holder.location.line()).collect();
-    assert_eq!((still.held.count, lines), (4, vec![second_line, fourth_line]));
+    assert_eq!((still.held.count, lines(&still.held)), (4, vec![second_line, fourth_line]));
     drop((second, fourth));
     assert!(still.retired.held().holders.is_empty());
     assert_eq!(still.retired.held().count, 2);

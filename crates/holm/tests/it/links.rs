@@ -7,6 +7,7 @@ use holm::model::{
     RouteSpec,
 };
 use holm::server::{Alteration, Change, Server};
+use holm_ifnet::IfnetSubsystem;
 use holm_ifnet::stack::{Reason, StackSubsystem};
 use holm_lifetime::Deadline;
 use holm_lifetime::levels::Locked;
@@ -354,6 +355,43 @@ fn a_change_of_one_tenant_that_waits_holds_up_none_of_another() {
     let p0 = link(&server, "blue", "p0");
     assert_eq!((p0.mtu, p0.flags.iter().any(|flag| flag == "up")), (9000, false));
     server.namespace("red").unwrap();
+    stop(server);
+}
+
+#[test]
+fn who_holds_an_interface_that_goes_is_named() {
+    let world = World::new();
+    let server = world.server();
+    server.add_namespace(spec(&world, "blue")).unwrap();
+    let take = |name: &str| {
+        let inside = server.registry().find("blue").unwrap().enter().unwrap();
+        inside.get::<IfnetSubsystem>().unwrap().find(name.parse().unwrap()).unwrap()
+    };
+    let more = LinkSpec { peer: Some("q1".into()), ..LinkSpec::new("q0", LinkKind::Pair) };
+    server.add_link("blue", more).unwrap();
+    let names_it = |error: &str, link: &str| {
+        let what = format!("using an interface of link {link} since");
+        assert!(error.contains(&what) && error.contains("it/links.rs:"), "{error}");
+    };
+    let (held, p0) = (take("q0"), take("p0"));
+    let refused = server.del_link("blue", "q0", Deadline::now()).unwrap_err().to_string();
+    assert!(refused.contains("q0") && refused.contains("it/links.rs:"), "{refused}");
+    let shown = server.namespace("blue").unwrap().held;
+    let of = |link: &str| shown.holders.iter().find(|it| it.object.as_deref() == Some(link));
+    assert!(of("link q0").unwrap().at.contains("it/links.rs:"), "{shown:?}");
+    assert!(of("link p0").is_none(), "it stays");
+
+    let blue = server.namespace("blue").unwrap();
+    let refused = server.del_namespace("blue", Deadline::now()).unwrap_err().to_string();
+    names_it(&refused, "p0");
+    names_it(&refused, "q0");
+    let draining = server.namespace(&format!("blue@{}", blue.id)).unwrap();
+    assert_eq!(draining.held.holders.len(), 2, "{:?}", draining.held);
+    drop((held, p0));
+    // Also who has waited before.
+    while server.namespace(&format!("blue@{}", blue.id)).is_ok() {
+        std::thread::yield_now();
+    }
     stop(server);
 }
 

@@ -172,7 +172,6 @@ fn driver_that_sleeps_on_holds_up_no_change_of_another_namespace() {
 fn who_holds_on_is_named_and_waited_for() {
     let world = World::new();
     let ns = world.create("blue");
-    ns.track(true);
     let seen = Arc::<Seen>::default();
     drop(ns.create(new("wan"), Idle { seen: seen.clone(), ..Idle::default() }).unwrap());
     let held = ns.find(named("wan")).unwrap();
