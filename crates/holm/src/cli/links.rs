@@ -14,13 +14,14 @@ use clap::Subcommand;
 /// The interfaces of a namespace.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an interface: NAME type KIND [KEY VALUE]…
+    /// Make an interface: [NAME] type KIND [KEY VALUE]…
     #[command(
-        override_usage = "holm -n NS link add NAME type KIND [KEY VALUE]…",
+        override_usage = "holm -n NS link add [NAME] type KIND [KEY VALUE]…",
         after_help = ADD_HELP
     )]
     Add {
-        /// What it is called: 1 to 15 of a-z, A-Z, 0-9, '.', '_' and '-'
+        /// What it is called: 1 to 15 of a-z, A-Z, 0-9, '.', '_' and '-'; otherwise its kind with the next
+        /// number that is free, as lagg0
         name: String,
         /// `type` and a kind, and what else is said of it
         #[arg(required = true, value_name = "type KIND", num_args = 1..)]
@@ -34,7 +35,7 @@ pub enum Command {
         #[arg(long, value_name = "SECS", default_value_t = 30)]
         wait: u32,
     },
-    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [master LAGG|nomaster], or NAME name NEW
+    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [master LAGG|nomaster] [name NEW]
     #[command(
         override_usage = "holm -n NS link set NAME [up|down] [KEY VALUE]…",
         after_help = SET_HELP

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LinkSpec {
     /// Its name, which no other interface of the namespace has: 1 to 15 of `a-z`, `A-Z`, `0-9`, `.`,
-    /// `_` and `-`. For `lo`, which each namespace has from birth, it is `lo`.
+    /// `_` and `-`. For `lo`, which each namespace has from birth, it is `lo`. Who makes one on a running
+    /// server may leave it empty: then it is its kind with the next number that is free, as `lagg0`.
     #[schema(examples("p0"))]
     pub name: String,
     /// Its kind.

@@ -26,12 +26,16 @@ impl Server {
         Ok(views(self.tenants().resolve(ns)?))
     }
 
-    /// Gives a namespace one interface more.
+    /// Gives a namespace one interface more. One without a name is called after its kind and the next unit
+    /// that is free.
     ///
     /// # Errors
     ///
     /// [`Error`]; then nothing has changed.
     pub fn add_link(&self, ns: &str, spec: LinkSpec) -> Result<LinkView, Error> {
+        if spec.name.is_empty() {
+            return self.add_link_of_next_unit(ns, &spec);
+        }
         let name = spec.name.clone();
         self.alter_one(Alteration {
             name: ns.into(),
@@ -39,6 +43,24 @@ impl Server {
             ..Alteration::default()
         })?;
         self.link(ns, &name)
+    }
+
+    fn add_link_of_next_unit(&self, ns: &str, spec: &LinkSpec) -> Result<LinkView, Error> {
+        let mut unit = 0;
+        loop {
+            let taken = self.links(ns)?;
+            let is_taken = |name: &str| taken.iter().any(|link| link.name == name);
+            let named = |unit: u32| format!("{}{unit}", spec.kind);
+            while is_taken(&named(unit)) || spec.peer.as_ref() == Some(&named(unit)) {
+                unit += 1;
+            }
+            let name = named(unit);
+            match self.add_link(ns, LinkSpec { name: name.clone(), ..spec.clone() }) {
+                // Somebody else was faster.
+                Err(Error::Exists(_)) if self.link(ns, &name).is_ok() => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Gives a namespace one interface less, with its addresses, and waits until nobody uses it. That of

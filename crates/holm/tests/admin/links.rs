@@ -54,7 +54,7 @@ fn a_link_is_made_changed_shown_and_destroyed() {
     assert_eq!((&link["mtu"], &link["mac"]), (&json!(9000), &json!(mac)));
     assert!(!has_flag(&link, "up"), "{link}");
     server.says(&blue(&["link", "set", "p0", "up"]));
-    server.says(&blue(&["link", "set", "p0", "name", "q0"]));
+    server.says(&blue(&["link", "set", "p0", "name", "q0", "mtu", "9000"]));
     server.refused(1, &blue(&["link", "show", "p0"]));
     let listed = server.says(&blue(&["link", "show"]));
     let rows = words(&listed);
@@ -68,6 +68,23 @@ fn a_link_is_made_changed_shown_and_destroyed() {
     assert_eq!(server.says(&blue(&["link", "del", "q0"])), "q0: gone\n");
     assert!(!socket.exists());
     assert_eq!(server.json(&blue(&["link", "show", "--json"])).as_array().map(Vec::len), Some(1));
+    server.end();
+}
+
+#[test]
+fn a_link_without_a_name_gets_the_next_unit_that_is_free() {
+    let server = start();
+    let add = || server.says(&blue(&["link", "add", "type", "lagg", "proto", "failover"]));
+    let made = |said: String| said.split(':').next().map(str::to_owned);
+    assert_eq!([made(add()), made(add())], ["lagg0", "lagg1"].map(|name| Some(name.to_owned())));
+    server.says(&blue(&["link", "add", "lagg2", "type", "lagg"]));
+    server.says(&blue(&["link", "del", "lagg0"]));
+    let again = [made(add()), made(add())];
+    assert_eq!(again, ["lagg0", "lagg3"].map(|name| Some(name.to_owned())));
+    // A name that looks like the word is one where the word follows.
+    let said = server.says(&blue(&["link", "add", "type", "type", "pair", "peer", "p1"]));
+    assert_eq!(made(said).as_deref(), Some("type"));
+    server.refused(1, &blue(&["link", "add", "type", "pair"]));
     server.end();
 }
 

@@ -7,15 +7,18 @@ use crate::spelling::nearest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// The interface that is to be made.
+/// The interface that is to be made. Its name may be missing: then the words begin with `type`.
 ///
 /// # Errors
 ///
 /// What is wrong with the words.
 pub fn new_link(name: &str, words: &[String]) -> Result<LinkSpec, String> {
     let mut said = Said::of::<LinkSpec>(&["name"]);
-    said.take(words)?;
-    if !said.keys.contains_key("type") {
+    let is_nameless = name == TYPE && !words.iter().any(|word| word == TYPE);
+    let (name, first) = if is_nameless { ("", Some(name.to_owned())) } else { (name, None) };
+    let words: Vec<String> = first.into_iter().chain(words.iter().cloned()).collect();
+    said.take(&words)?;
+    if !said.keys.contains_key(TYPE) {
         let kinds = fields::of::<LinkKind>().join(", ");
         return Err(format!("{name} needs a type: link add {name} type KIND; kinds are {kinds}"));
     }
@@ -36,6 +39,8 @@ pub fn change(words: &[String]) -> Result<LinkPatch, String> {
     }
     said.finish()
 }
+
+const TYPE: &str = "type";
 
 /// Words that stand alone, the key that each is short for, and what that becomes.
 const SWITCHES: [(&str, &str, bool); 11] = [
