@@ -31,6 +31,12 @@ enum What {
     Crash(crash::Arguments),
     /// The server is killed, and its clients go on
     Kill(kill::Arguments),
+    /// Interfaces of every kind come, are used by TCP, and go in fifty namespaces (taps as root)
+    Links {
+        /// For how long
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Tenants come and go under load, each with a file system of its own (as root)
     Serve {
         /// Four tenants at a time, for so long
@@ -54,6 +60,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         What::Crash(arguments) => crash::run(arguments),
         What::Kill(arguments) => kill::run(arguments),
+        What::Links { seconds } => {
+            let seconds = seconds.to_string();
+            run_command(cargo(tests("holm-ifnet", "soak", &["--seconds", &seconds])))
+        }
         What::Serve { seconds, rounds } => {
             let (kind, number) = match seconds {
                 Some(seconds) => ("--seconds", seconds.to_string()),
