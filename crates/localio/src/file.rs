@@ -1,13 +1,14 @@
 //! A file that is open.
 
+use crate::data::Data;
 use crate::error::{Error, Problem, Result};
 use crate::handle::Handle;
 use crate::mount::Inner;
-use crate::uncommitted::{Remote, Uncommitted};
-use holm_lifetime::sync::Arc;
+use crate::uncommitted::Uncommitted;
 use holm_nfs_proto::nfs3::{Attributes, SetAttributes};
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ impl Access {
 /// file does not commit, as closing one does not flush.
 pub struct File {
     mount: Arc<Inner>,
-    written: Arc<Uncommitted>,
+    data: Data,
     access: Access,
     /// For errors.
     name: String,
@@ -54,12 +55,19 @@ impl File {
         access: Access,
         name: String,
     ) -> Self {
-        Self { mount, written, access, name }
+        let data = Data::new(access, written);
+        data.begin_local(&mount.nfs, &mount.doors());
+        Self { mount, data, access, name }
     }
 
     /// What the server calls it.
     pub fn handle(&self) -> &Handle {
-        self.written.file()
+        self.data.handle()
+    }
+
+    /// Whether it is read and written past the network just now.
+    pub fn is_local(&self) -> bool {
+        self.data.is_local()
     }
 
     /// Reads from `offset` on until the buffer is full or the file ends; says how much that was.
@@ -70,7 +78,8 @@ impl File {
         if !self.access.reads() {
             return Err(self.not_for("read"));
         }
-        self.named(read_remotely(&self.mount.nfs, self.handle(), buffer, offset))
+        let (nfs, doors) = (&self.mount.nfs, self.mount.doors());
+        self.named(self.data.read_at(nfs, &doors, buffer, offset))
     }
 
     /// Writes all of `data` from `offset` on.
@@ -81,16 +90,18 @@ impl File {
         if !self.access.writes() {
             return Err(self.not_for("write to"));
         }
-        self.named(self.written.write(&self.mount.nfs, offset, data))
+        let (nfs, doors) = (&self.mount.nfs, self.mount.doors());
+        self.named(self.data.write_at(nfs, &doors, data, offset))
     }
 
     /// When this returns, all that was written before is on stable storage.
     ///
     /// # Errors
-    /// [`Error`]. What was written through this file is then kept for another try, as long as that makes
-    /// sense.
+    /// [`Error`]: also if it failed already when the server wanted the file back. What was written by RPC is
+    /// kept for another try, as long as that makes sense; what was written past the network may be lost,
+    /// as with a file of this machine.
     pub fn commit(&self) -> Result<()> {
-        self.named(self.written.commit(&self.mount.nfs))
+        self.named(self.data.commit(&self.mount.nfs))
     }
 
     /// What it is now.
@@ -110,7 +121,7 @@ impl File {
         let set = || nfs.set(self.handle(), attributes, None);
         self.named(match attributes.size {
             // What lies beyond must not be written again.
-            Some(_) => self.written.with_nothing_kept(nfs, set),
+            Some(_) => self.data.written().with_nothing_kept(nfs, set),
             None => set(),
         })
     }
@@ -190,25 +201,4 @@ impl Seek for Stream<'_> {
         self.position = position.ok_or_else(before)?;
         Ok(self.position)
     }
-}
-
-/// Reads by RPC until the buffer is full or the file ends.
-fn read_remotely(
-    remote: &impl Remote,
-    file: &Handle,
-    mut buffer: &mut [u8],
-    mut offset: u64,
-) -> Result<usize> {
-    let whole = buffer.len();
-    while !buffer.is_empty() {
-        let asked = buffer.len().min(remote.read_max().max(1));
-        let (piece, _) = buffer.split_at_mut(asked);
-        let (count, over) = remote.read(file, offset, piece)?;
-        offset = offset.saturating_add(count as u64);
-        buffer = buffer.get_mut(count..).unwrap_or_default();
-        if over || count == 0 {
-            break;
-        }
-    }
-    Ok(whole - buffer.len())
 }

@@ -1,4 +1,5 @@
-//! A client for NFSv3 that blocks, for programs: no mount, no root, no kernel.
+//! A client for NFSv3 that blocks, for programs: no mount, no root, no kernel. On the server's own machine
+//! it reads and writes the files themselves, if the server lets it.
 //!
 //! ```
 //! use holm_localio::{Access, Mount, Options, Url};
@@ -49,23 +50,49 @@
 //! same transaction, so that a server that did it already remembers what came of it. What was written and
 //! not committed is kept, and written again if the server says that it may have lost it.
 //!
+//! # On the server's machine
+//!
+//! A holm that has a door for this user hands over the files that are [opened](Mount::open), and then
+//! [`read_at`](File::read_at), [`write_at`](File::write_at) and [`commit`](File::commit) go past the network:
+//! they cost what the system calls cost. The server can have them back at any time. Then what is in flight
+//! ends, what was written is committed, the descriptor is closed, and the file is used by RPC, within the
+//! same read or write if need be; later it is tried again. None of this is seen by who uses a [`File`], but
+//! in its speed, and by [`is_local`](File::is_local).
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | `data` | a file's content, by whichever way it is to be had |
+//! | `borrowing` | a file that is here for a while: the gate, the recall, the commit that failed meanwhile |
+//! | `uncommitted` | what was written by RPC and may be lost still |
+//! | `doorway`, `door` | how the door is found, and what is said there |
+//! | `connection`, `locate` | how the server is reached, and stays reached |
+//!
+//! [`LocalDoor`] is what a program implements that has the server within itself; [`Local::Given`] takes it.
+//!
 //! # What a server can do
 //!
 //! Everything that comes from it is checked: lengths against what was asked for, names, cookies that lead in
-//! a circle, handles, how long a reply takes to trickle in. No symbolic link is followed, here or there.
+//! a circle, handles, how long a reply takes to trickle in, descriptors. No symbolic link is followed, here
+//! or there. What is at the other end of a door is told nothing before it has said what it is.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(shuttle, allow(missing_docs))] // Of parts that only races see.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod borrowing;
 mod connection;
+mod data;
+mod door;
+mod doorway;
 mod error;
 mod file;
 mod handle;
 mod listing;
+mod local;
 mod locate;
 mod mount;
 mod nfs3;
@@ -73,13 +100,25 @@ mod options;
 mod uncommitted;
 mod url;
 
+/// For the races, in which there is a model of a server.
+#[cfg(shuttle)]
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::data::Data;
+    pub use crate::door::{Door, NotLocal, Packet, Wire};
+    pub use crate::local::Doors;
+    pub use crate::uncommitted::{Budget, Remote, Uncommitted};
+}
+
+pub use borrowing::Borrower;
 pub use error::{Error, Problem, Result};
 pub use file::{Access, File, Stream};
 pub use handle::Handle;
 pub use listing::{Entry, Listing};
+pub use local::{LocalDoor, LocalError, LocalFile};
 pub use mount::Mount;
 pub use nfs3::{Nfs3, Node, Written};
-pub use options::{Options, User};
+pub use options::{Local, Options, User};
 pub use url::{Url, UrlError};
 
 /// What files are, and what statuses there are, as the protocol has it.

@@ -1,6 +1,7 @@
 //! A mount: the server's files by path.
 
 use crate::connection::{Connections, Peer};
+use crate::doorway::{Doorway, Through};
 use crate::error::{Error, Problem, Result};
 use crate::file::{Access, File};
 use crate::handle::Handle;
@@ -10,13 +11,14 @@ use crate::nfs3::{Nfs3, Node};
 use crate::options::Options;
 use crate::uncommitted::{Budget, Uncommitted};
 use crate::url::Url;
-use holm_lifetime::sync::{Arc, Mutex, Weak};
+use holm_lifetime::sync::Mutex;
 use holm_nfs_proto::nfs3::{
     self, Attributes, FileType, FsInfoOk, FsStatOk, PathConfOk, SetAttributes, access,
 };
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path};
+use std::sync::{Arc, Weak};
 
 /// A directory of a server, mounted for this program alone.
 ///
@@ -39,6 +41,7 @@ pub(crate) struct Inner {
     pub nfs: Nfs3,
     pub info: FsInfoOk,
     pub budget: Arc<Budget>,
+    doorway: Doorway,
     url: Url,
     export: Export,
     start: Mutex<Start>,
@@ -64,7 +67,7 @@ impl Mount {
     /// # Errors
     /// [`Error`]. Unlike later on, a server that is not there is not waited for.
     pub fn new(url: &Url, options: &Options) -> Result<Self> {
-        let peer = std::sync::Arc::new(Peer::new(options));
+        let peer = Arc::new(Peer::new(options));
         let found = locate::find(url, &peer)?;
         let connections = Connections::new(found.connection, options.connections);
         let mut nfs = Nfs3::new(connections, url.to_string());
@@ -76,6 +79,7 @@ impl Mount {
                 nfs,
                 info,
                 budget: Budget::new(options.uncommitted),
+                doorway: Doorway::new(options.local.clone(), options.user.clone()),
                 url: url.clone(),
                 export: found.export,
                 start: Mutex::new(start),
@@ -324,6 +328,11 @@ impl Mount {
 }
 
 impl Inner {
+    /// The way to the server's door.
+    pub fn doors(&self) -> Through<'_> {
+        Through { doorway: &self.doorway, nfs: &self.nfs }
+    }
+
     /// What a path is called in errors.
     pub fn name(&self, path: &Path) -> String {
         match self.url.join(path) {

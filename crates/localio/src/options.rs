@@ -1,6 +1,8 @@
 //! Who calls, and how patiently.
 
+use crate::local::LocalDoor;
 use holm_sunrpc::auth::GROUPS_MAX;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a [`Mount`](crate::Mount) behaves.
@@ -18,6 +20,21 @@ pub struct Options {
     /// Most bytes that are kept because they were written and not committed: the server may lose them
     /// and want them again. Whoever writes beyond that waits for a commit. 64 MiB, if nothing is said.
     pub uncommitted: usize,
+    /// Whether files are read and written past the network where that can be.
+    pub local: Local,
+}
+
+/// Whether files are read and written past the network.
+#[derive(Debug, Clone, Default)]
+pub enum Local {
+    /// If the server is on this machine and lets us, which is asked again from time to time; and if the
+    /// [user](Options::user) is whom this process acts as.
+    #[default]
+    Automatic,
+    /// Never.
+    Never,
+    /// By this door: of a server in the same process, as a rule.
+    Given(Arc<dyn LocalDoor>),
 }
 
 impl Default for Options {
@@ -27,6 +44,7 @@ impl Default for Options {
             patience: Duration::from_secs(30),
             connections: 4,
             uncommitted: 64 << 20,
+            local: Local::Automatic,
         }
     }
 }
@@ -53,5 +71,17 @@ impl User {
             gid,
             groups: groups.take(GROUPS_MAX).collect(),
         }
+    }
+
+    /// Whether that is the same, as far as the server can tell.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let sorted = |user: &Self| {
+            let mut groups: Vec<_> =
+                user.groups.iter().copied().filter(|group| *group != user.gid).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            groups
+        };
+        (self.uid, self.gid) == (other.uid, other.gid) && sorted(self) == sorted(other)
     }
 }

@@ -4,18 +4,21 @@
 //! data may have been lost (RFC 1813, section 3.3.21). So all of it is kept, in the order in which it was
 //! written, until a COMMIT answers with the same verifier, and written again where it is another.
 //!
-//! Two things must not meet. Data that is written **again** must not land on what was written after
+//! Three things must not meet. Data that is written **again** must not land on what was written after
 //! it: so it is written while no other write is under way, everything that is kept with it, in order.
-//! A COMMIT must not be taken for data that was written again after it: so there is one at a time.
+//! A COMMIT must not be taken for data that was written again after it: so there is one at a time. And
+//! what is kept must not be older than what was written to the file itself, past the server: while somebody
+//! does that, writes by RPC are stable, and nothing is kept.
 
 use crate::error::{Error, Problem, Result};
 use crate::handle::Handle;
 use crate::nfs3::Written;
 use holm_lifetime::sync::atomic::{AtomicUsize, Ordering};
-use holm_lifetime::sync::{Arc, Condvar, Mutex, MutexGuard};
+use holm_lifetime::sync::{Condvar, Mutex, MutexGuard};
 use holm_nfs_proto::nfs3::{self, StableHow, WriteVerifier};
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 /// A server that is asked by RPC, as far as a file's data is concerned.
 pub trait Remote: Send + Sync {
@@ -80,6 +83,8 @@ struct State {
     closed: bool,
     /// Somebody commits.
     committing: bool,
+    /// How many may write to the file itself.
+    local: usize,
 }
 
 struct Kept {
@@ -99,8 +104,15 @@ impl Uncommitted {
         &self.file
     }
 
-    /// Writes all of the data.
-    pub fn write(&self, remote: &impl Remote, mut offset: u64, mut data: &[u8]) -> Result<()> {
+    /// Writes all of the data; but what `itself` can write to the file itself, which is asked when it
+    /// can't change any more whether that [may be](Self::begin_local), is not written here.
+    pub fn write(
+        &self,
+        remote: &impl Remote,
+        mut offset: u64,
+        mut data: &[u8],
+        itself: impl Fn(u64, &[u8]) -> usize,
+    ) -> Result<()> {
         while !data.is_empty() {
             let (piece, _) = data.split_at(data.len().min(remote.write_max().max(1)));
             let mut charge = Charge::new(&self.budget, piece.len());
@@ -109,11 +121,16 @@ impl Uncommitted {
                 charge = Charge::new(&self.budget, piece.len());
             }
             let count = match charge {
-                Some(charge) => self.write_piece(remote, offset, piece, charge)?,
+                Some(charge) => {
+                    self.write_piece(remote, offset, piece, charge, || itself(offset, data))?
+                }
                 // Others keep all that may be kept.
-                None => self.with_nothing_kept(remote, || {
-                    let stable = StableHow::FileSync;
-                    Ok(remote.write(&self.file, offset, piece, stable)?.count)
+                None => self.with_nothing_kept(remote, || match itself(offset, data) {
+                    0 => {
+                        let stable = StableHow::FileSync;
+                        Ok(remote.write(&self.file, offset, piece, stable)?.count)
+                    }
+                    count => Ok(count),
                 })?,
             };
             data = data.get(count..).unwrap_or_default();
@@ -128,9 +145,15 @@ impl Uncommitted {
         offset: u64,
         piece: &[u8],
         charge: Charge<'_>,
+        itself: impl Fn() -> usize,
     ) -> Result<usize> {
-        let _writing = self.begin();
-        let written = remote.write(&self.file, offset, piece, StableHow::Unstable)?;
+        let writing = self.begin();
+        let count = itself();
+        if count > 0 {
+            return Ok(count);
+        }
+        let stable = if writing.local { StableHow::FileSync } else { StableHow::Unstable };
+        let written = remote.write(&self.file, offset, piece, stable)?;
         let now = piece.get(..written.count).unwrap_or(piece);
         let mut state = self.state.lock();
         // What is safe is kept, too, as long as something older is that may be written again over it.
@@ -146,6 +169,26 @@ impl Uncommitted {
     pub fn commit(&self, remote: &impl Remote) -> Result<()> {
         let _turn = self.turn();
         self.commit_in_turn(remote)
+    }
+
+    /// Commits, and then, while no write is under way and nothing is kept, does something with which the
+    /// file itself may be written, if it says so. [`end_local`](Self::end_local) ends that.
+    pub fn begin_local(&self, remote: &impl Remote, work: impl FnOnce() -> bool) -> Result<bool> {
+        self.with_nothing_kept(remote, || {
+            // Before it can be told that it is over.
+            self.state.lock().local += 1;
+            let may = work();
+            if !may {
+                self.end_local();
+            }
+            Ok(may)
+        })
+    }
+
+    /// One fewer that may write to the file itself.
+    pub fn end_local(&self) {
+        let mut state = self.state.lock();
+        state.local = state.local.saturating_sub(1);
     }
 
     /// Does something after which what is kept must not be written again, as cutting the file short.
@@ -248,7 +291,7 @@ impl Uncommitted {
         // One that has closed it already waits for those that have begun.
         let mut state = self.wait_while(|state| state.closed);
         state.writing += 1;
-        Writing(self)
+        Writing { uncommitted: self, local: state.local > 0 }
     }
 
     fn turn(&self) -> Turn<'_> {
@@ -284,11 +327,15 @@ impl fmt::Debug for Uncommitted {
 }
 
 /// A write by RPC is under way.
-struct Writing<'u>(&'u Uncommitted);
+struct Writing<'u> {
+    uncommitted: &'u Uncommitted,
+    /// Somebody may write to the file itself.
+    local: bool,
+}
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        self.0.change(|state| state.writing -= 1);
+        self.uncommitted.change(|state| state.writing -= 1);
     }
 }
 
