@@ -47,6 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 checked("shuttle", "holm-ifnet", "races")?;
                 checked("shuttle", "holm-sunrpc", "races")?;
                 checked("shuttle", "holm-nfsd", "races")?;
+                checked("shuttle", "holm-localio", "races")?;
             }
         }
         times.push((kind, start.elapsed()));
