@@ -34,6 +34,7 @@ pub mod privileges;
 pub mod rpcbind;
 pub mod serve;
 pub mod server;
+mod socket_file;
 pub mod spec;
 mod spelling;
 pub mod stack;

@@ -33,7 +33,7 @@ fn it_is_for_its_owner_alone_and_goes_with_it() {
     let folder = Folder::new();
     let socket = Socket::bind(&folder.socket()).expect("bound");
     assert_eq!(mode(&folder.socket()), 0o600);
-    assert_eq!(mode(folder.socket().parent().expect("a folder")), 0o700);
+    assert_eq!(mode(folder.socket().parent().expect("a folder")), 0o711, "none can list it");
     UnixStream::connect(folder.socket()).expect("somebody listens");
     drop(socket);
     assert_eq!(
