@@ -6,6 +6,6 @@ mod statistics;
 
 pub use prometheus::{CONTENT, text};
 pub use statistics::{
-    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Errors, Files, Latency, LinkStatistics, Local, NamespaceStatistics, Operations, PoolStatistics,
     Statistics,
 };

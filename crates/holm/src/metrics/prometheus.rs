@@ -61,6 +61,8 @@ const GAUGES: &[Number] = &[
     number("held_back", "Those of them that wait for requests-in-flight", |ns| ns.held_back),
     number("slow", "1 if its calls take long just now", |ns| ns.slow.into()),
     number("open_files", "Files kept open between calls", |ns| ns.files.open),
+    number("local_clients", "Programs that have come by the door", |ns| ns.local.clients),
+    number("local_files", "Files that they have past the network", |ns| ns.local.files),
 ];
 
 /// What has happened.
@@ -83,6 +85,11 @@ const COUNTERS: &[Number] = &[
     number("files_changed", "Files closed for they were deleted or changed", |ns| ns.files.changed),
     number("flushes", "Times that writes were brought to the disk", |ns| ns.files.flushes),
     number("failed_flushes", "Times that this failed", |ns| ns.files.failed_flushes),
+    number("local_came", "Programs that were let in by the door", |ns| ns.local.came),
+    number("local_refused", "Programs that were not", |ns| ns.local.refused),
+    number("local_opened", "Files that were handed out", |ns| ns.local.opened),
+    number("local_recalled", "Files that were asked for", |ns| ns.local.recalled),
+    number("local_cut_off", "Programs cut off with files not given back", |ns| ns.local.cut_off),
 ];
 
 impl Collector for Numbers {

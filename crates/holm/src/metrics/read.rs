@@ -1,7 +1,7 @@
 //! Reads the numbers from the parts that count.
 
 use super::statistics::{
-    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Errors, Files, Latency, LinkStatistics, Local, NamespaceStatistics, Operations, PoolStatistics,
     Statistics,
 };
 use crate::model::LinkCounters;
@@ -65,6 +65,7 @@ fn namespace(id: &NsId, inside: &Inside) -> Option<NamespaceStatistics> {
         slow: pool.slow,
         panics: pool.panics,
         files: inside.get::<Caches<Object>>().map(files).unwrap_or_default(),
+        local: served.service().map(|service| local(service)).unwrap_or_default(),
         operations: served.service().map_or(Vec::new(), |service| operations(service)),
         links: inside.get::<IfnetSubsystem>().map(links).unwrap_or_default(),
     })
@@ -91,6 +92,19 @@ fn files(cache: &Cache<Object>) -> Files {
         changed: cache.changed,
         flushes: cache.flushes,
         failed_flushes: cache.failed_flushes,
+    }
+}
+
+fn local(service: &Service) -> Local {
+    let local = service.local().statistics();
+    Local {
+        clients: local.sessions,
+        files: local.files,
+        came: local.arrived,
+        refused: local.turned_away,
+        opened: local.opened,
+        recalled: local.recalled,
+        cut_off: local.cut_off,
     }
 }
 

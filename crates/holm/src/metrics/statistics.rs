@@ -77,6 +77,9 @@ pub struct NamespaceStatistics {
     pub panics: u64,
     /// Files that are kept open between calls.
     pub files: Files,
+    /// Files that programs on this machine have past the network.
+    #[serde(default)]
+    pub local: Local,
     /// NFS, by procedure; those that were never called are left out.
     pub operations: Vec<Operations>,
     /// Its own interfaces; not `lo`.
@@ -114,6 +117,26 @@ pub struct Files {
     pub flushes: u64,
     /// Those of them that failed.
     pub failed_flushes: u64,
+}
+
+/// The door of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Local {
+    /// Programs that have come by it and not gone.
+    pub clients: u64,
+    /// Files that they have.
+    pub files: u64,
+    /// Programs that were let in.
+    pub came: u64,
+    /// Programs that were sent away.
+    pub refused: u64,
+    /// Files that were handed out.
+    pub opened: u64,
+    /// Files that were asked for.
+    pub recalled: u64,
+    /// Programs that were cut off because they did not give back files in time.
+    pub cut_off: u64,
 }
 
 /// One procedure of NFS.

@@ -1,7 +1,7 @@
 //! The numbers: what they add up to, and that Prometheus can read them.
 
 use holm::metrics::{
-    Errors, Files, Latency, LinkStatistics, NamespaceStatistics, Operations, PoolStatistics,
+    Errors, Files, Latency, LinkStatistics, Local, NamespaceStatistics, Operations, PoolStatistics,
     Statistics, text,
 };
 use holm::model::{DirectionCounters, LinkCounters};
@@ -84,6 +84,7 @@ fn prometheus_reads_every_number() {
         held_back: 5,
         slow: true,
         files: Files { open: 9, ..Files::default() },
+        local: Local { files: 16, cut_off: 17, ..Local::default() },
         operations: vec![operations],
         links: vec![link],
         ..NamespaceStatistics::default()
@@ -113,6 +114,8 @@ fn prometheus_reads_every_number() {
         ("holm_held_back", 5.0),
         ("holm_slow", 1.0),
         ("holm_open_files", 9.0),
+        ("holm_local_files", 16.0),
+        ("holm_local_cut_off_total", 17.0),
     ] {
         assert_eq!(value(name, &blue), expected, "{name}");
     }
