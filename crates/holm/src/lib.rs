@@ -7,6 +7,7 @@
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`host`]: what systemd and rpcbind are told.
 //! - [`kernel_netns`]: sockets inside containers, and when they have to go.
+//! - [`local`]: the door by which programs on this machine come to files without the network.
 //! - [`model`]: the nouns that configuration, API and command line have in common.
 //! - [`privileges`]: what the program may do, cut down to what it needs.
 //! - [`rpcbind`]: tells the host's rpcbind where we are.
@@ -26,6 +27,7 @@ pub mod config;
 mod fields;
 pub mod host;
 pub mod kernel_netns;
+pub mod local;
 pub mod log;
 pub mod metrics;
 pub mod model;

@@ -2,16 +2,19 @@
 //! by the command line.
 //!
 //! What somebody asks for is a *spec*: [`NamespaceSpec`] with its [`ExportSpec`]s, [`ListenSpec`]s,
-//! [`LimitsSpec`], and of its own network [`LinkSpec`]s, [`AddrSpec`]s and [`RouteSpec`]s. What there is is a *view*: [`NamespaceView`] and what is in it. What happens is an
+//! [`LimitsSpec`], [`LocalSpec`], and of its own network [`LinkSpec`]s, [`AddrSpec`]s and [`RouteSpec`]s. What there is is a *view*: [`NamespaceView`] and what is in it. What happens is an
 //! [`Event`]; what went wrong an [`ErrorBody`].
 //!
 //! Points in time are milliseconds since 1970 (UTC), sizes are bytes, durations seconds.
 
 mod links;
+mod local;
 
 pub use links::*;
+pub use local::*;
 
 use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use utoipa::ToSchema;
@@ -40,6 +43,9 @@ pub struct NamespaceSpec {
     /// What its clients may take together.
     #[serde(default)]
     pub limits: LimitsSpec,
+    /// Whose programs on this machine may open files past the network.
+    #[serde(default)]
+    pub local: LocalSpec,
 }
 
 /// An export to be: a directory that clients see. What is not said is the safest.
@@ -174,6 +180,9 @@ pub struct LimitsSpec {
     /// Files and directories that are kept open between calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_files: Option<u32>,
+    /// Files that programs on this machine may have open at a time, all together, past the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_files: Option<u32>,
     /// Addresses of one interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<u32>,
@@ -227,6 +236,8 @@ pub struct NamespaceView {
     pub routes: Vec<RouteView>,
     /// What its clients may take together.
     pub limits: LimitsSpec,
+    /// Whose programs on this machine may open files past the network, and who has.
+    pub local: LocalView,
     /// What has happened in it; not of one that is draining.
     pub counters: Option<CountersView>,
 }
@@ -354,6 +365,18 @@ pub struct CountersView {
     pub slow: bool,
     /// Errors of the server itself that ended a piece of work.
     pub panics: u64,
+    /// Programs that came by the door for programs on this machine.
+    #[serde(default)]
+    pub local_clients: u64,
+    /// Programs that were sent away there.
+    #[serde(default)]
+    pub local_refused: u64,
+    /// Files that they were given.
+    #[serde(default)]
+    pub local_opened: u64,
+    /// Programs that were cut off because they did not give back files in time.
+    #[serde(default)]
+    pub local_cut_off: u64,
 }
 
 /// Something that happened.
@@ -459,6 +482,40 @@ pub enum Happened {
     },
     /// The limits of a namespace are others.
     LimitsChanged,
+    /// Other programs on this machine may open files of a namespace past the network, or at another place.
+    LocalChanged {
+        /// Whose programs.
+        users: BTreeSet<u32>,
+    },
+    /// A program on this machine has proved to be here, and may open files past the network.
+    LocalClientCame {
+        /// The number of its process, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+        /// Its user.
+        uid: u32,
+    },
+    /// Such a program has gone.
+    LocalClientWent {
+        /// The number of its process, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+        /// Its user.
+        uid: u32,
+        /// Files that it has not given back. If its process lives on, it may still use them.
+        files: usize,
+    },
+    /// Such a program did not give back its files in time and was cut off. It may still have what it was
+    /// given.
+    LocalClientCutOff {
+        /// The number of its process, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+        /// Its user.
+        uid: u32,
+        /// How many files it had.
+        files: usize,
+    },
     /// A call takes longer than it should.
     Stuck {
         /// What the server knows of it.
@@ -548,6 +605,6 @@ const fn yes() -> bool {
 }
 
 /// A path as JSON can say it: bytes that are no text are replaced.
-fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }

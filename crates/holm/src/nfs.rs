@@ -1,5 +1,6 @@
 //! Joins the NFS programs, the RPC server and the pool: a subsystem of every namespace.
 
+use crate::local::LocalClients;
 use crate::server::operations::{Desk, Operations};
 use crate::stack::AtOwnLinks;
 use holm_netns::{Held, InitError, Namespace, Subsystem, View};
@@ -25,6 +26,7 @@ pub struct Served {
     counted: Arc<Counted>,
     glimpse: Arc<Glimpse>,
     own_links: Mutex<OwnLinks>,
+    local: Arc<LocalClients>,
     announced: AtomicBool,
 }
 
@@ -49,6 +51,11 @@ impl Served {
     /// What happens on its sockets.
     pub fn counted(&self) -> &Arc<Counted> {
         &self.counted
+    }
+
+    /// Who has come by its door.
+    pub fn local(&self) -> &Arc<LocalClients> {
+        &self.local
     }
 
     /// Has the namespace served at its own interfaces from now on, unless it is.
@@ -176,41 +183,102 @@ impl Subsystem for Nfs {
             counted: Arc::default(),
             glimpse: Arc::default(),
             own_links: Mutex::default(),
+            local: Arc::default(),
             announced: AtomicBool::new(false),
         })
     }
 
+    fn pre_exit(&self, _: &View<'_>, served: &Served) {
+        served.local.recall_all();
+    }
+
     fn exit(&self, _: &View<'_>, served: Served) {
+        served.local.end();
         drop(served.glimpse.service().take());
         drop(served);
+    }
+}
+
+/// What the threads that serve may do, and where they say what they are at.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    privileges: &'static Privileges,
+    operations: Arc<Operations>,
+}
+
+impl Serving {
+    /// For all namespaces of a server.
+    pub fn new(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
+        Self { privileges, operations }
+    }
+
+    /// Serves a peer of a namespace, on the worker whose turn it is: [`Context::attend_within`]. `None`: it
+    /// can't be served, or nothing of it may be answered.
+    pub(crate) fn attend<R>(
+        &self,
+        turn: &Turn<'_>,
+        served: &Served,
+        peer: Peer,
+        serve: impl FnOnce(&mut Context<Watched>) -> R,
+    ) -> Option<R> {
+        let service = served.service.get()?;
+        let within = Within::enter(&served.ns)?;
+        let mut kept = turn.scratch::<Option<Context<Watched>>>();
+        let context = match &mut *kept {
+            Some(context) => context,
+            none => match Context::new(self.privileges, Watched::new(turn, &self.operations)) {
+                Ok(context) => none.insert(context),
+                Err(error) => {
+                    tracing::error!(%error, "a thread can't act as the callers: connection closed");
+                    return None;
+                }
+            },
+        };
+        context.blocking().ns.set(served.ns.id().id);
+        let attended = context.attend_within(within, service, peer, serve);
+        let namespace = served.ns.id();
+        attended.inspect_err(|error| tracing::error!(%namespace, %error, "flush failed")).ok()
+    }
+
+    /// Does something that may wait for a file system and is no client's call, on the worker whose turn it
+    /// is.
+    #[track_caller]
+    pub(crate) fn work<R>(
+        &self,
+        turn: &Turn<'_>,
+        ns: u64,
+        what: &'static str,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let mut desk = turn.scratch::<Option<Arc<Desk>>>();
+        let _noted = desk.get_or_insert_with(|| self.operations.desk()).begin_work(ns, what);
+        turn.may_block(work)
+    }
+
+    /// Where a thread says what it is at.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        self.operations.desk()
     }
 }
 
 /// The programs of all namespaces, and what the threads that serve them may do.
 pub struct Programme {
     programs: Programs<Context<Watched>>,
-    privileges: &'static Privileges,
-    operations: Arc<Operations>,
+    serving: Serving,
     datagrams: bool,
     own_links: bool,
 }
 
 impl Programme {
     /// What is served over streams.
-    pub fn streams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
-        Self {
-            programs: holm_nfsd::programs(),
-            privileges,
-            operations,
-            datagrams: false,
-            own_links: false,
-        }
+    pub fn streams(serving: Serving) -> Self {
+        Self { programs: holm_nfsd::programs(), serving, datagrams: false, own_links: false }
     }
 
     /// What is served by datagrams, because clients ask by them.
-    pub fn datagrams(privileges: &'static Privileges, operations: Arc<Operations>) -> Self {
+    pub fn datagrams(serving: Serving) -> Self {
         let programs = holm_nfsd::programs_by_datagram();
-        Self { programs, privileges, operations, datagrams: true, own_links: false }
+        Self { programs, serving, datagrams: true, own_links: false }
     }
 
     /// The same for who comes by an interface that belongs to the namespace alone.
@@ -242,25 +310,9 @@ impl server::Service for Programme {
         serve: impl FnOnce(&mut Context<Watched>) -> R,
     ) -> Option<R> {
         let served = turn.contents().get::<Nfs>()?;
-        let service = served.service.get()?;
-        let within = Within::enter(&served.ns)?;
-        let mut kept = turn.scratch::<Option<Context<Watched>>>();
-        let context = match &mut *kept {
-            Some(context) => context,
-            none => match Context::new(self.privileges, Watched::new(turn, &self.operations)) {
-                Ok(context) => none.insert(context),
-                Err(error) => {
-                    tracing::error!(%error, "a thread can't act as the callers: connection closed");
-                    return None;
-                }
-            },
-        };
-        context.blocking().ns.set(served.ns.id().id);
         let transport = if self.datagrams { Transport::Udp } else { Transport::Tcp };
         let peer = Peer::new(transport, peer.address, peer.local).with_own_link(self.own_links);
-        let attended = context.attend_within(within, service, peer, serve);
-        let namespace = served.ns.id();
-        attended.inspect_err(|error| tracing::error!(%namespace, %error, "flush failed")).ok()
+        self.serving.attend(turn, served, peer, serve)
     }
 }
 

@@ -5,7 +5,9 @@
 //! the one that starts them has. Whatever is asked for later and takes more
 //! ([`Needs::missing`]) takes a restart.
 
-use crate::model::{ExportSpec, LinkKind, LinkSpec, ListenSpec, NamespaceSpec, NetnsRef, Squash};
+use crate::model::{
+    ExportSpec, LinkKind, LinkSpec, ListenSpec, LocalSpec, NamespaceSpec, NetnsRef, Squash,
+};
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
@@ -68,6 +70,12 @@ impl Needs {
         Self(needs).and(Self::of_entering(link.netns.as_ref()))
     }
 
+    /// What it takes to hand out files of an export, or of a whole namespace, past the network: those that
+    /// are for reading are opened in a mount of their own that nobody can write to.
+    pub fn of_local(local: &LocalSpec) -> Self {
+        Self(if local.is_on() { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() })
+    }
+
     /// What it takes to go into a network namespace of the kernel.
     fn of_entering(netns: Option<&NetnsRef>) -> Self {
         Self(match netns {
@@ -82,7 +90,9 @@ impl Needs {
     pub fn of(namespaces: &[NamespaceSpec]) -> Self {
         let listeners = namespaces.iter().flat_map(|ns| &ns.listen);
         let links = namespaces.iter().flat_map(|ns| &ns.link).map(Self::of_link);
-        listeners.map(Self::of_listener).chain(links).fold(Self::of_exports(), Self::and)
+        let local = namespaces.iter().map(|ns| Self::of_local(&ns.local));
+        let all = listeners.map(Self::of_listener).chain(links).chain(local);
+        all.fold(Self::of_exports(), Self::and)
     }
 
     /// What it takes to listen, or to have interfaces, in whatever network namespace of the kernel is asked
@@ -212,6 +222,9 @@ mod tests {
         assert_eq!(more(listener("[::1]:111", None)), CapabilitySet::NET_BIND_SERVICE);
         let by_path = more(listener("127.0.0.1:2049", path("/run/netns/blue")));
         assert_eq!(by_path, CapabilitySet::SYS_ADMIN);
+        let local = LocalSpec { users: [7].into(), ..LocalSpec::default() };
+        let by_door = more(NamespaceSpec { local, ..listener("127.0.0.1:2049", None) });
+        assert_eq!(by_door, CapabilitySet::SYS_ADMIN);
         for netns in [path("/proc/7/ns/net"), Some(NetnsRef::Pid(7))] {
             let by_process = more(listener("127.0.0.1:2049", netns));
             assert_eq!(by_process, CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_PTRACE);

@@ -3,7 +3,7 @@
 use crate::admin::{Admin, Socket};
 use crate::config::{Config, Configured};
 use crate::host::Host;
-use crate::model::{ExportSpec, LimitsSpec, ListenSpec, NamespaceSpec};
+use crate::model::{ExportSpec, ListenSpec, LocalPatch, LocalSpec, NamespaceSpec};
 use crate::privileges::{self, Needs};
 use crate::server::{Options, Server};
 use crate::startup_code;
@@ -11,7 +11,7 @@ use crate::state::{self, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use holm_lifetime::Deadline;
 use holm_nfsd::identity::Privileges;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -55,7 +55,8 @@ pub fn run(arguments: &Arguments, admin: Option<&Path>) -> Result<()> {
         (Some(file), _) => serve_configured(file, arguments.state_dir.as_deref(), admin)?,
         (None, Some(directory)) => {
             let socket = Socket::choose(admin)?;
-            let server = serve_directory(directory, arguments)?;
+            let doors = socket.as_ref().map(Socket::doors);
+            let server = serve_directory(directory, arguments, doors)?;
             let admin = Admin::start(server.clone(), socket, None)?;
             (server, None, admin)
         }
@@ -83,7 +84,11 @@ pub fn run(arguments: &Arguments, admin: Option<&Path>) -> Result<()> {
 }
 
 /// Serves one directory as one namespace.
-fn serve_directory(directory: &Path, arguments: &Arguments) -> Result<Arc<Server>> {
+fn serve_directory(
+    directory: &Path,
+    arguments: &Arguments,
+    doors: Option<PathBuf>,
+) -> Result<Arc<Server>> {
     if !arguments.listen.ip().is_loopback() {
         bail!(
             "--listen {}: without a configuration only this machine is served; use an address such \
@@ -109,14 +114,21 @@ fn serve_directory(directory: &Path, arguments: &Arguments) -> Result<Arc<Server
     if let Some(warning) = privileges::root_without_need(&namespaces) {
         tracing::warn!("{warning}");
     }
+    // Whoever runs it comes to the files without the network as well.
+    let own = LocalPatch { add_users: [geteuid().as_raw()].into(), ..LocalPatch::default() };
+    let local = LocalSpec::default().patched(&own);
     // Before there is another thread.
-    privileges::reduce(Needs::of(&namespaces))?;
+    privileges::reduce(Needs::of(&namespaces).and(Needs::of_local(&local)))?;
     let state = StateDir::of_directory(&folder, &directory)?;
-    let server = Server::start_with(state, LimitsSpec::default())?;
+    let server = Server::start_with(state, Options { doors, ..Options::new(&folder) })?;
     let [namespace] = namespaces;
     let ns = server.add_namespace(namespace)?;
     for why in ns.exports.iter().filter_map(|export| export.why_paths.as_ref()) {
         tracing::info!(%why, "file handles are remembered paths");
+    }
+    // Who has no such folder, or another server with a door there, is served by the network.
+    if let Err(error) = server.set_local(&ns.name, own) {
+        tracing::info!(%error, "no door for programs on this machine");
     }
     let address = ns.listeners.first().context("nothing is listened at")?.local;
     print_ways_to_mount(&directory, address, server.privileges());
@@ -143,7 +155,8 @@ fn serve_configured(
     // Before there is another thread.
     privileges::reduce(config.needs())?;
     let limits = config.settings.limits.clone();
-    let server = Server::start(Options { state: folder, limits })?;
+    let doors = socket.as_ref().map(Socket::doors);
+    let server = Server::start(Options { state: folder, limits, doors })?;
     let summary = config.summary();
     let configured =
         Configured::begin(file, config, &server).map_err(|errors| anyhow!(errors.join("\n")))?;

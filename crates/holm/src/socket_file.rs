@@ -129,9 +129,14 @@ fn folder_of(path: &Path) -> Result<&Path, Why> {
 /// Makes a folder, and those that it lies in, where they are missing. Nobody else can list it, or lock it;
 /// who may connect to a socket in it is said by the socket.
 fn make_folder(folder: &Path) -> Result<(), Why> {
+    let made = !folder.exists();
     DirBuilder::new().recursive(true).mode(0o711).create(folder).map_err(|error| {
         Why::System("making its folder", Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    })
+    })?;
+    // Whatever the umask is.
+    let mode = Mode::RWXU | Mode::XGRP | Mode::XOTH;
+    let opened = if made { rustix::fs::chmod(folder, mode) } else { Ok(()) };
+    opened.map_err(|error| Why::System("chmod of its folder", error))
 }
 
 /// The folder, locked until the descriptor is dropped, and who may do what in it.

@@ -3,6 +3,7 @@
 //! the configuration can point at it.
 
 mod links;
+mod local;
 
 pub use links::{hash_layers, hash_layers_view, network_problems};
 
@@ -92,6 +93,7 @@ impl Checked for NamespaceSpec {
         }
         let limits = self.limits.problems().into_iter().map(|it| it.inside("limits"));
         problems.extend(limits);
+        problems.extend(self.local.problems().into_iter().map(|it| it.inside("local")));
         problems
     }
 }
@@ -300,6 +302,7 @@ impl Checked for LimitsSpec {
                 ..it
             }),
             in_range("open-files", self.open_files, 1, 1 << 24),
+            in_range("local-files", self.local_files, 1, 1 << 20),
             in_range("addresses", self.addresses, 1, 255),
             in_range("routes", self.routes, 1, 1024),
             in_range("neighbors", self.neighbors, 16, 8192),
@@ -326,6 +329,7 @@ impl LimitsSpec {
             idle_time: self.idle_time.or(others.idle_time),
             requests_in_flight: self.requests_in_flight.or(others.requests_in_flight),
             open_files: self.open_files.or(others.open_files),
+            local_files: self.local_files.or(others.local_files),
             addresses: self.addresses.or(others.addresses),
             routes: self.routes.or(others.routes),
             neighbors: self.neighbors.or(others.neighbors),

@@ -8,6 +8,7 @@ mod accept;
 mod answer;
 mod capture;
 mod events;
+mod local;
 mod routes;
 pub mod socket;
 mod taken;

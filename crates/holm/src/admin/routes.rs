@@ -3,7 +3,7 @@
 use super::answer::{
     Asked, OfNs, Refusal, Said, blocking, blocking_for, made, no_such_method, no_such_path,
 };
-use super::{Api, capture, events};
+use super::{Api, capture, events, local};
 use crate::metrics;
 use crate::model::{
     AddrSpec, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch, LinkSpec, LinkView,
@@ -30,7 +30,7 @@ use utoipa_axum::routes;
 /// The longest that a removal can be waited for, in seconds.
 const WAIT_MOST: u32 = 24 * 60 * 60;
 
-type Of = State<Arc<Server>>;
+pub(super) type Of = State<Arc<Server>>;
 
 impl FromRef<Api> for Arc<Server> {
     fn from_ref(api: &Api) -> Self {
@@ -99,6 +99,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(list_addresses, add_address, remove_address))
         .routes(routes!(list_routes, add_route, remove_route))
         .routes(routes!(set_limits))
+        .routes(routes!(local::show_local, local::set_local))
         .routes(routes!(capture_link))
         .routes(routes!(show_events))
         .routes(routes!(show_statistics))

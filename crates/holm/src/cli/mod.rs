@@ -11,6 +11,7 @@ mod exports;
 mod limits;
 mod links;
 mod listeners;
+mod local;
 mod monitor;
 mod namespaces;
 pub mod outcome;
@@ -34,7 +35,7 @@ pub struct Options {
     /// /run/holm/admin.sock]
     #[arg(long, global = true, value_name = "SOCK")]
     pub admin: Option<PathBuf>,
-    /// The namespace that an `export`, `listen`, `limit`, `link`, `addr` or `route` command is about
+    /// The namespace that an `export`, `listen`, `limit`, `local`, `link`, `addr` or `route` command is about
     #[arg(short = 'n', long = "ns", global = true, value_name = "NS")]
     pub ns: Option<NsSpec>,
 }
@@ -54,6 +55,9 @@ pub enum Command {
     /// What the clients of a namespace may take together; needs -n NS
     #[command(subcommand)]
     Limit(limits::Command),
+    /// Whose programs on this machine may open files past the network; needs -n NS
+    #[command(subcommand)]
+    Local(local::Command),
     /// The interfaces of a namespace's own network; needs -n NS
     #[command(subcommand)]
     Link(links::Command),
@@ -117,12 +121,13 @@ async fn carry_out(options: &Options, command: &Command) -> Result<(), Failure> 
     };
     match command {
         Command::Ns(_) | Command::Monitor(_) | Command::Top(_) if options.ns.is_some() => {
-            Err(usage("-n goes with export, listen, limit, link, addr and route"))
+            Err(usage("-n goes with export, listen, limit, local, link, addr and route"))
         }
         Command::Ns(command) => namespaces::carry_out(&client, command).await,
         Command::Export(command) => exports::carry_out(&client, &of_namespace()?, command).await,
         Command::Listen(command) => listeners::carry_out(&client, &of_namespace()?, command).await,
         Command::Limit(command) => limits::carry_out(&client, &of_namespace()?, command).await,
+        Command::Local(command) => local::carry_out(&client, &of_namespace()?, command).await,
         Command::Link(command) => links::carry_out(&client, &of_namespace()?, command).await,
         Command::Addr(command) => addresses::carry_out(&client, &of_namespace()?, command).await,
         Command::Route(command) => routes::carry_out(&client, &of_namespace()?, command).await,

@@ -64,6 +64,24 @@ impl fmt::Display for Line<'_> {
                 write!(f, "route to {} via {} removed", route.to, route.via)
             }
             Happened::LimitsChanged => f.write_str("has other limits"),
+            Happened::LocalChanged { users } if users.is_empty() => {
+                f.write_str("nobody may open files past the network any more")
+            }
+            Happened::LocalChanged { users } => {
+                let users: Vec<String> = users.iter().map(ToString::to_string).collect();
+                write!(f, "files may be opened past the network by users {}", users.join(", "))
+            }
+            Happened::LocalClientCame { pid, uid } => {
+                write!(f, "local client came: {}", Program(*pid, *uid))
+            }
+            Happened::LocalClientWent { pid, uid, files } => {
+                write!(f, "local client went: {}", Program(*pid, *uid))?;
+                if *files == 0 { Ok(()) } else { write!(f, ", with {files} files") }
+            }
+            Happened::LocalClientCutOff { pid, uid, files } => {
+                let why = "files that it did not give back in time and may still use";
+                write!(f, "local client cut off: {}, with {files} {why}", Program(*pid, *uid))
+            }
             Happened::Stuck { why } => write!(f, "stuck: {why}"),
             Happened::Failed { why } => write!(f, "failed: {why}"),
             Happened::ConfigApplied { changes } if changes.is_empty() => {
@@ -78,6 +96,18 @@ impl fmt::Display for Line<'_> {
             Happened::Missed { count } => {
                 write!(f, "{count} events are missing here: they came faster than they were read")
             }
+        }
+    }
+}
+
+/// A program, and its user.
+struct Program(Option<i32>, u32);
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "process {pid} of user {}", self.1),
+            None => write!(f, "a process of user {}", self.1),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::model::{NamespaceState, NamespaceView};
-use crate::server::{Alteration, Change};
+use crate::server::{Alteration, Change, LocalChange};
 use std::collections::{HashMap, HashSet};
 
 /// The changes that lead from what is served to what `wanted` says. `before` is the configuration in
@@ -44,6 +44,7 @@ pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -
             del_route: gone(&routes, &spec.route).cloned().collect(),
             add_route: new(&routes, &spec.route),
             limits: (now.limits != spec.limits).then(|| spec.limits.clone()),
+            local: (now.local.spec != spec.local).then(|| LocalChange::Become(spec.local.clone())),
         };
         if alteration != (Alteration { name, ..Alteration::default() }) {
             changes.push(Change::Alter(alteration));

@@ -8,6 +8,7 @@
 //! listen = [{ addr = "127.0.0.1:2049" }, { addr = "0.0.0.0:2049", netns = "/run/netns/blue" }]
 //! export = [{ path = "/", dir = "/srv/blue", clients = ["127.0.0.0/8"] }]
 //! limits = { connections = 64 }
+//! local  = { users = [1000] }
 //!
 //! [ns.green]
 //! link   = [{ name = "p0", type = "stream", path = "/run/vm7/net0.sock", addr = ["10.0.0.1/24"] }]

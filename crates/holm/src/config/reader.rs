@@ -133,6 +133,7 @@ impl Reader<'_> {
                 "export" => (read.exports, read.spec.export) = self.list(value, EXPORT),
                 "listen" => (read.listens, read.spec.listen) = self.list(value, LISTEN),
                 "limits" => read.spec.limits = self.read(value, &[]).unwrap_or_default(),
+                "local" => read.spec.local = self.read(value, &[]).unwrap_or_default(),
                 "link" => (read.links, read.spec.link) = self.list(value, LINK),
                 "addr" => (read.addrs, read.spec.addr) = self.list(value, ADDR),
                 "route" => (read.routes, read.spec.route) = self.list(value, ROUTE),
@@ -242,6 +243,7 @@ impl Reader<'_> {
     fn check(&mut self, namespaces: &[Read<'_>], limits: &LimitsSpec) {
         let mut addresses = Addresses::default();
         let mut places = HashMap::new();
+        let mut doors = HashMap::new();
         let mut listeners: Vec<(&str, &ListenSpec, Range<usize>)> = Vec::new();
         for read in namespaces {
             let spec = &read.spec;
@@ -264,6 +266,14 @@ impl Reader<'_> {
             }
             for (index, link) in spec.link.iter().enumerate() {
                 self.check_link(read, index, link, namespaces, &mut places);
+            }
+            if let Some(path) = spec.local.socket.as_deref() {
+                let at = read.span(&[Step::Field("local"), Step::Field("socket")]);
+                if let Some(first) = doors.insert(path, at.clone()) {
+                    let other = self.where_other(first);
+                    let why = "is the door of two namespaces: each needs its own";
+                    self.mistakes.add(at, format!("{} {why}{other}", path.display()));
+                }
             }
             for (index, listen) in spec.listen.iter().enumerate() {
                 let (addr, netns) = (listen.addr, listen.netns.as_ref());
@@ -355,7 +365,7 @@ fn reason(key: &str, message: &str, known: &[&str]) -> String {
     }
     let expected = plain.rsplit("expected ").next().unwrap_or_default();
     let hint = match expected {
-        _ if matches!(key, "path" | "dir" | "clients") => example(key, known),
+        _ if matches!(key, "path" | "dir" | "clients" | "socket" | "users") => example(key, known),
         "a sequence" => "write a list, in brackets",
         "u32" | "u16" => "write a number without quotes, as 64",
         "a boolean" => "write true or false, without quotes",
@@ -381,6 +391,8 @@ fn example(key: &str, known: &[&str]) -> &'static str {
         "dev" => "write whose address it is, as \"p0\"",
         "to" => "write a network, as \"10.1.0.0/16\", or \"default\"",
         "via" => "write the address of who forwards, as \"10.0.0.254\"",
+        "socket" => "write where the unix socket is to be, as \"/run/holm/local/blue.sock\"",
+        "users" => "write a list of the numbers of users, as [0, 1000]",
         "dir" => "write which directory it is, as \"/srv/blue\"",
         "clients" => "write a list of networks, as [\"10.0.0.0/8\"]",
         _ => "see what the guide says of it",

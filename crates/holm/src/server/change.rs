@@ -14,7 +14,8 @@
 use super::tenants::LeavingExport;
 use super::{Error, Refused, Server};
 use crate::model::{
-    AddrSpec, ExportSpec, LimitsSpec, LinkPatch, LinkSpec, ListenSpec, NamespaceSpec, RouteSpec,
+    AddrSpec, ExportSpec, LimitsSpec, LinkPatch, LinkSpec, ListenSpec, LocalPatch, LocalSpec,
+    NamespaceSpec, RouteSpec,
 };
 use holm_ifnet::Leaving;
 use holm_netns::Namespace;
@@ -61,6 +62,26 @@ pub struct Alteration {
     pub add_route: Vec<RouteSpec>,
     /// Other limits: those of connections for who comes from now on, the others at once.
     pub limits: Option<LimitsSpec>,
+    /// Others on this machine who may open files past the network.
+    pub local: Option<LocalChange>,
+}
+
+/// How it becomes other programs that may open files past the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalChange {
+    /// These, by this door.
+    Become(LocalSpec),
+    /// Those and others.
+    Patch(LocalPatch),
+}
+
+impl LocalChange {
+    pub(super) fn applied(&self, before: &LocalSpec) -> LocalSpec {
+        match self {
+            Self::Become(spec) => spec.clone(),
+            Self::Patch(patch) => before.patched(patch),
+        }
+    }
 }
 
 impl Change {
@@ -106,6 +127,7 @@ impl fmt::Display for Alteration {
         parts.extend(self.del_route.iter().map(|route| format!(" route {route} {removed}")));
         parts.extend(self.add_route.iter().map(|route| format!(" route {route} {added}")));
         parts.extend(self.limits.iter().map(|_| " limits changed".to_owned()));
+        parts.extend(self.local.iter().map(|_| " local users changed".to_owned()));
         f.write_str(&parts.join(","))
     }
 }

@@ -1,6 +1,7 @@
 //! What was prepared takes its place.
 
 use super::change::{Alteration, Changed};
+use super::doors::{self, DoorChange};
 use super::link_news::kind;
 use super::listeners::{Datagrams, Listener, Retained};
 use super::network::{Network, PHASES, Plan, Site, Step};
@@ -8,7 +9,8 @@ use super::prepare::{Altered, Coming, Prepared, served};
 use super::tenants::{KnownExport, Tenant, Tenants};
 use super::wires::Elsewhere;
 use super::{Error, Server};
-use crate::model::{Happened, LimitsSpec, RouteSpec};
+use crate::local::{Door, DoorFile, Host};
+use crate::model::{Happened, LimitsSpec, LocalSpec, RouteSpec};
 use crate::stack::AtOwnLinks;
 use crate::state;
 use holm_ifnet::stack::StackSubsystem;
@@ -21,6 +23,7 @@ use holm_nfsd::export::ExportTable;
 use holm_pool::{NsPool, PoolSubsystem};
 use holm_sunrpc::server::ServerLimits;
 use std::num::NonZero;
+use std::sync::Arc;
 
 impl Server {
     /// Puts what was prepared in place, or fails and leaves everything as it was.
@@ -92,7 +95,7 @@ impl Server {
     }
 
     fn alter(&self, tenants: &mut Tenants, altered: Ready, changed: &mut Changed) {
-        let Ready { change, exports, listeners, retained, network, inside } = altered;
+        let Ready { change, exports, listeners, retained, local, network, inside } = altered;
         let Tenants { live, addresses, .. } = tenants;
         let Some(tenant) = live.get_mut(&change.name) else { return };
         let id = tenant.ns.id().clone();
@@ -130,6 +133,8 @@ impl Server {
                 tenant.leaving.retain(|export| !export.closed.is_closed());
                 for export in tenant.exports.extract_if(.., goes) {
                     let path = export.path().to_owned();
+                    // Who looks it up does not find it any more.
+                    service.local().recall_export(export.id);
                     let leaving = export.leave(&tenant.ns);
                     changed.leaving.push(leaving.clone());
                     tenant.leaving.push(leaving);
@@ -153,10 +158,30 @@ impl Server {
             }
             tenant.network = network;
         }
+        let are_other_rules = local.is_some() || change.limits.is_some();
         if let Some(limits) = change.limits {
             limit_work(&inside, &limits.or(&self.limits));
             tenant.limits = limits;
             say(Happened::LimitsChanged);
+        }
+        if let Some((local, door)) = local {
+            match door {
+                OtherDoor::Same => {}
+                OtherDoor::None => tenant.close_door(),
+                OtherDoor::This(door) => {
+                    tenant.close_door();
+                    tenant.door = Some(door);
+                }
+            }
+            say(Happened::LocalChanged { users: local.users.clone() });
+            tenant.local = local;
+        }
+        if let Ok(served) = served(&inside) {
+            if are_other_rules {
+                let limits = tenant.limits.or(&self.limits);
+                doors::set_rules(served, &tenant.local, &limits, tenant.door.as_ref());
+            }
+            served.local().recalled();
         }
         let of_sockets = tenant.limits.or(&self.limits).of_sockets();
         tenant.listeners.iter().for_each(|listener| listener.set_limits(of_sockets));
@@ -165,7 +190,8 @@ impl Server {
     }
 
     fn remove(&self, tenants: &mut Tenants, name: &str, changed: &mut Changed) {
-        let Some(tenant) = tenants.live.remove(name) else { return };
+        let Some(mut tenant) = tenants.live.remove(name) else { return };
+        tenant.close_door();
         for listener in &tenant.listeners {
             tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), name);
             // At once: somebody else may listen there from now on.
@@ -197,9 +223,17 @@ struct Ready {
     exports: Option<(ExportTable, Vec<KnownExport>)>,
     listeners: Vec<Listener>,
     retained: Vec<Retained<Datagrams>>,
+    local: Option<(LocalSpec, OtherDoor)>,
     network: Option<Network>,
     // Last: whoever is told that the namespace is gone finds nothing of it here.
     inside: Inside,
+}
+
+/// The door from now on.
+enum OtherDoor {
+    Same,
+    None,
+    This(Door),
 }
 
 impl<'s> Started<'s> {
@@ -232,12 +266,18 @@ impl<'s> Started<'s> {
     }
 
     fn create(&mut self, coming: Coming) -> Result<(), Error> {
-        let Coming { spec, incarnation, service, paths, exports, sockets, network } = coming;
+        let Coming { spec, incarnation, service, paths, exports, sockets, door, network } = coming;
         let ns = self.server.registry.create(spec.name.as_str()).map_err(Error::failed)?;
         let inside = ns.enter();
         let inside = inside.ok_or_else(|| Error::no_namespace(&spec.name))?;
         let served = served(&inside)?;
         served.begin(service.clone(), paths);
+        served.local().begin(Host {
+            ns: ns.id().clone(),
+            service: Arc::downgrade(&service),
+            serving: self.server.serving.clone(),
+            speaker: self.server.speaker.clone(),
+        });
         let (network, plan) = network;
         self.plans.push((ns.clone(), plan));
         let interfaces = Site::of(&ns, &inside)?.interfaces;
@@ -249,6 +289,8 @@ impl<'s> Started<'s> {
             network,
             interfaces,
             limits: spec.limits,
+            local: spec.local,
+            door: None,
             leaving: Vec::new(),
             glimpse: served.glimpse().clone(),
             version: 0,
@@ -263,16 +305,29 @@ impl<'s> Started<'s> {
             let listener = Listener::start(sockets, pool(&inside)?, served, programmes, owners)?;
             tenant.listeners.push(listener);
         }
+        if let DoorChange::Comes(file) = door {
+            tenant.door = Some(start_door(file, &inside)?);
+        }
+        let limits = tenant.limits.or(&self.server.limits);
+        doors::set_rules(served, &tenant.local, &limits, tenant.door.as_ref());
         Ok(())
     }
 
     fn alter(&mut self, altered: Altered) -> Result<(), Error> {
-        let Altered { change, ns, exports, sockets, retained, network, inside, .. } = altered;
+        let Altered { change, ns, exports, sockets, retained, local, network, inside, .. } =
+            altered;
         let owners = (ns.id(), &self.server.owners);
-        let (listeners, ready) = (Vec::new(), Vec::new());
         let (network, plan) = network.unzip();
         self.plans.extend(plan.map(|plan| (ns.clone(), plan)));
-        self.altered.push(Ready { change, exports, listeners, retained: ready, network, inside });
+        self.altered.push(Ready {
+            change,
+            exports,
+            listeners: Vec::new(),
+            retained: Vec::new(),
+            local: None,
+            network,
+            inside,
+        });
         let Some(ready) = self.altered.last_mut() else { return Ok(()) };
         let (pool, served) = (pool(&ready.inside)?, served(&ready.inside)?);
         let programmes = &self.server.programmes;
@@ -282,6 +337,14 @@ impl<'s> Started<'s> {
         }
         for retained in retained {
             ready.retained.push(retained.start(pool, served, programmes)?);
+        }
+        if let Some((local, door)) = local {
+            let door = match door {
+                DoorChange::Stays => OtherDoor::Same,
+                DoorChange::Goes => OtherDoor::None,
+                DoorChange::Comes(file) => OtherDoor::This(start_door(file, &ready.inside)?),
+            };
+            ready.local = Some((local, door));
         }
         Ok(())
     }
@@ -357,7 +420,11 @@ impl Drop for Started<'_> {
         for listener in created.chain(self.altered.iter().flat_map(|ready| &ready.listeners)) {
             listener.close();
         }
+        self.created.iter_mut().for_each(Tenant::close_door);
         for ready in self.altered.drain(..) {
+            if let Some((_, OtherDoor::This(door))) = &ready.local {
+                door.close();
+            }
             let datagrams = ready.retained.into_iter().filter_map(|retained| retained.datagrams);
             datagrams.for_each(Datagrams::close);
         }
@@ -369,6 +436,10 @@ impl Drop for Started<'_> {
             tracing::error!("a change that failed is still in the state directory: {error:#}");
         }
     }
+}
+
+fn start_door(file: DoorFile, inside: &Inside) -> Result<Door, Error> {
+    Door::start(file, pool(inside)?, served(inside)?).map_err(Error::failed)
 }
 
 /// What is limited elsewhere than at the sockets.

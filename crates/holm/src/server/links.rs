@@ -162,7 +162,7 @@ impl Server {
         })
     }
 
-    fn alter_one(&self, alteration: Alteration) -> Result<(), Error> {
+    pub(super) fn alter_one(&self, alteration: Alteration) -> Result<(), Error> {
         self.change(vec![Change::Alter(alteration)]).map_err(first).map(drop)
     }
 

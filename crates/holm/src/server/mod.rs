@@ -33,6 +33,7 @@ mod captures;
 mod change;
 mod claim;
 mod commit;
+mod doors;
 mod error;
 mod events;
 mod link_news;
@@ -46,7 +47,7 @@ mod tenants;
 mod view;
 mod wires;
 
-pub use change::{Alteration, Change};
+pub use change::{Alteration, Change, LocalChange};
 pub use error::{Error, Refused};
 pub use events::Events;
 
@@ -55,10 +56,10 @@ use crate::model::{
     ExportSpec, ExportView, Happened, HeldView, LimitsSpec, ListenSpec, ListenerView,
     NamespaceSpec, NamespaceView, NetnsRef,
 };
-use crate::nfs::{Nfs, Programme};
+use crate::nfs::{Nfs, Programme, Serving};
 use crate::spec::Checked;
 use crate::state::StateDir;
-use events::Speaker;
+pub(crate) use events::Speaker;
 use holm_ifnet::IfnetSubsystem;
 use holm_ifnet::stack::StackSubsystem;
 use holm_lifetime::Deadline;
@@ -83,12 +84,14 @@ pub struct Options {
     pub state: PathBuf,
     /// Limits of namespaces that say nothing themselves.
     pub limits: LimitsSpec,
+    /// The folder for the doors of namespaces that say nothing themselves; without it they have to.
+    pub doors: Option<PathBuf>,
 }
 
 impl Options {
     /// Nothing said but where state is kept.
     pub fn new(state: impl Into<PathBuf>) -> Self {
-        Self { state: state.into(), limits: LimitsSpec::default() }
+        Self { state: state.into(), limits: LimitsSpec::default(), doors: None }
     }
 }
 
@@ -100,6 +103,8 @@ pub struct Server {
     /// Some are claimed no more.
     released: Condvar,
     limits: LimitsSpec,
+    doors: Option<PathBuf>,
+    serving: Serving,
     state: Arc<StateDir>,
     operations: Arc<Operations>,
     programmes: Programmes,
@@ -121,15 +126,16 @@ impl Server {
     /// If another server uses the state directory, or a thread cannot be started.
     pub fn start(options: Options) -> Result<Arc<Self>, Error> {
         let state = StateDir::open(&options.state).map_err(Error::failed)?;
-        Self::start_with(state, options.limits)
+        Self::start_with(state, options)
     }
 
-    /// The same with a state directory that is open.
+    /// The same with a state directory that is open, whatever the options say of it.
     ///
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub fn start_with(state: Arc<StateDir>, limits: LimitsSpec) -> Result<Arc<Self>, Error> {
+    pub fn start_with(state: Arc<StateDir>, options: Options) -> Result<Arc<Self>, Error> {
+        let Options { limits, doors, .. } = options;
         if let Some(problem) = limits.problems().first() {
             return Err(Error::Invalid(format!("limits: {problem}")));
         }
@@ -156,8 +162,9 @@ impl Server {
         let news = LinkNews { speaker: speaker.clone(), reasons: reasons.clone() };
         chain.register(&registry, Arc::new(news)).map_err(Error::failed)?;
         let operations = Arc::new(Operations::default());
-        let streams = || Programme::streams(privileges, operations.clone());
-        let datagrams = || Programme::datagrams(privileges, operations.clone());
+        let serving = Serving::new(privileges, operations.clone());
+        let streams = || Programme::streams(serving.clone());
+        let datagrams = || Programme::datagrams(serving.clone());
         let programmes = Programmes {
             streams: Arc::new(streams()),
             datagrams: Arc::new(datagrams()),
@@ -169,6 +176,8 @@ impl Server {
             tenants: Mutex::default(),
             released: Condvar::new(),
             limits,
+            doors,
+            serving,
             state,
             operations,
             programmes,
@@ -188,7 +197,8 @@ impl Server {
     /// The namespaces that are still held when `deadline` passes. Their threads go on.
     pub fn stop(&self, deadline: Deadline) -> Result<(), Vec<NamespaceView>> {
         let mut tenants = self.unclaimed();
-        for (name, tenant) in std::mem::take(&mut tenants.live) {
+        for (name, mut tenant) in std::mem::take(&mut tenants.live) {
+            tenant.close_door();
             for listener in &tenant.listeners {
                 tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), &name);
                 listener.stop();

@@ -46,6 +46,8 @@ pub enum On {
     Export(u32),
     /// One that is still to be opened, by its path.
     Path(String),
+    /// None in particular.
+    None,
 }
 
 /// A note, until this is dropped.
@@ -96,6 +98,13 @@ impl Desk {
     #[track_caller]
     pub fn begin_own(&self, ns: u64, operation: &'static str, path: &str) -> Noted<'_> {
         let (on, at) = (On::Path(path.to_owned()), Location::caller());
+        self.put(Note { ns, operation, on, object: None, client: None, at, since: now() })
+    }
+
+    /// The same, where it is about no export in particular.
+    #[track_caller]
+    pub fn begin_work(&self, ns: u64, operation: &'static str) -> Noted<'_> {
+        let (on, at) = (On::None, Location::caller());
         self.put(Note { ns, operation, on, object: None, client: None, at, since: now() })
     }
 

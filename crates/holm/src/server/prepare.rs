@@ -1,12 +1,14 @@
 //! What a change needs, made beside what is served.
 
 use super::change::{Alteration, Change};
+use super::doors::DoorChange;
 use super::listeners::{Listener, Missing, Open, Retained, Sockets};
 use super::network::{Network, Plan};
 use super::operations::Desk;
 use super::tenants::{KnownExport, Tenant};
 use super::{Error, Refused, Server};
-use crate::model::{ExportSpec, ListenSpec, NamespaceSpec};
+use crate::local::Door;
+use crate::model::{ExportSpec, ListenSpec, LocalSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
 use crate::spec::{Checked, network_problems};
 use crate::state::Incarnation;
@@ -16,6 +18,7 @@ use holm_nfsd::handle::HandleKey;
 use holm_nfsd::service::Service;
 use std::fmt::Display;
 use std::net::UdpSocket;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Changes that need only take their place.
@@ -37,6 +40,7 @@ pub(super) struct Coming {
     pub(super) paths: Paths,
     pub(super) exports: Vec<KnownExport>,
     pub(super) sockets: Vec<Sockets>,
+    pub(super) door: DoorChange,
     pub(super) network: (Network, Plan),
 }
 
@@ -48,6 +52,7 @@ pub(super) struct Altered {
     pub(super) exports: Option<(ExportTable, Vec<KnownExport>)>,
     pub(super) sockets: Vec<Sockets>,
     pub(super) retained: Vec<Retained<UdpSocket>>,
+    pub(super) local: Option<(LocalSpec, DoorChange)>,
     /// Its own network then, and the way there.
     pub(super) network: Option<(Network, Plan)>,
     // After what it is the way to.
@@ -114,8 +119,9 @@ impl Server {
             .map_err(|_| Error::Failed("the kernel gives no random numbers".into()))
             .map_err(given_up)?;
         service.set_exports(table(name, opened).map_err(given_up)?);
+        let door = self.prepare_door(name, &spec.local, None).map_err(given_up)?;
         let network = (network, plan);
-        Ok(Coming { exports, sockets, service, paths, incarnation, spec, network })
+        Ok(Coming { exports, sockets, service, paths, incarnation, spec, door, network })
     }
 
     /// The names of ends that other namespaces have in this one, or will have.
@@ -172,6 +178,9 @@ impl Server {
         let stays = |known: &&KnownExport| !change.del_export.iter().any(|it| it == known.path());
         let mut exports: Vec<KnownExport> = tenant.exports.iter().filter(stays).cloned().collect();
         let limits = change.limits.clone().unwrap_or_else(|| tenant.limits.clone());
+        let (local, door) = (tenant.local.clone(), tenant.door.as_ref().map(Door::path));
+        let (other_local, door) = (change.local.clone(), door.map(Path::to_owned));
+        let other_local = other_local.map(|change| change.applied(&local));
         let before = tenant.network.clone();
         let after = before.altered(&change)?;
         drop(tenants);
@@ -184,6 +193,7 @@ impl Server {
             addr: after.addrs.clone(),
             route: after.routes.clone(),
             limits,
+            local: other_local.clone().unwrap_or(local),
         };
         for added in &change.add_export {
             if exports.iter().any(|known| known.path() == added.path) {
@@ -228,7 +238,14 @@ impl Server {
                 None => sockets.push(self.bind(name, listen, places)?),
             }
         }
-        Ok(Altered { change, ns, version, exports, sockets, retained, network, inside })
+        let local = match other_local {
+            Some(local) => {
+                let door = self.prepare_door(name, &local, door.as_deref())?;
+                Some((local, door))
+            }
+            None => None,
+        };
+        Ok(Altered { change, ns, version, exports, sockets, retained, local, network, inside })
     }
 
     /// The listener of an altered namespace that goes and comes back with other options: it stays, with

@@ -3,7 +3,8 @@
 use super::Error;
 use super::listeners::Listener;
 use super::network::Network;
-use crate::model::{ExportSpec, ExportView, HandleKind, LimitsSpec};
+use crate::local::Door;
+use crate::model::{ExportSpec, ExportView, HandleKind, LimitsSpec, LocalSpec};
 use crate::nfs::Glimpse;
 use crate::spec::Addresses;
 use crate::stack::AtOwnLinks;
@@ -37,6 +38,9 @@ pub(super) struct Tenant {
     /// To see what is left of its interfaces when it goes.
     pub(super) interfaces: NsInterfaces,
     pub(super) limits: LimitsSpec,
+    pub(super) local: LocalSpec,
+    /// By which programs on this machine come, if any may.
+    pub(super) door: Option<Door>,
     /// Exports that are served no longer and not closed yet.
     pub(super) leaving: Vec<LeavingExport>,
     pub(super) glimpse: Arc<Glimpse>,
@@ -132,6 +136,13 @@ impl Tenant {
     pub(super) fn listening(&self) -> Vec<Listening> {
         let of_listeners = self.listeners.iter().flat_map(Listener::listening);
         of_listeners.chain(AtOwnLinks::listening()).collect()
+    }
+
+    /// Nobody comes in any more; somebody else may have a door there.
+    pub(super) fn close_door(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.close();
+        }
     }
 
     pub(super) fn export(&self, path: &str) -> Option<&KnownExport> {

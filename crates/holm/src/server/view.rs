@@ -1,9 +1,9 @@
 //! What is shown of namespaces.
 
 use super::events::milliseconds;
-use super::links;
 use super::operations::{Note, On, Operations};
 use super::tenants::Tenant;
+use super::{doors, links};
 use crate::model::{
     CountersView, ExportView, HeldView, HolderView, ListenerView, NamespaceState, NamespaceView,
 };
@@ -11,8 +11,10 @@ use crate::nfs::{Nfs, Served};
 use holm_lifetime::{Deadline, Holder};
 use holm_netns::Inside;
 use holm_nfsd::FileHandle;
+use holm_nfsd::localio::ClientInfo;
 use holm_pool::PoolSubsystem;
 use std::fmt::Write;
+use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 /// A namespace, as it is.
@@ -34,6 +36,7 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
         addr: tenant.network.addrs.clone(),
         routes: links::routes(tenant),
         limits: tenant.limits.clone(),
+        local: doors::view(tenant),
         counters,
     }
 }
@@ -53,10 +56,11 @@ pub(super) fn held(tenant: &Tenant, operations: &Operations, export: Option<u32>
     let about = |note: &&Note| match (export, &note.on) {
         (None, _) => true,
         (Some(export), On::Export(id)) => *id == export,
-        (Some(_), On::Path(_)) => false,
+        (Some(_), On::Path(_) | On::None) => false,
     };
     let mut holders: Vec<_> =
         notes.iter().filter(about).map(|note| operation(tenant, note)).collect();
+    holders.extend(doors::clients(tenant).iter().filter_map(|it| lent(it, export.is_some())));
     if export.is_some() {
         return HeldView { count: holders.len(), holders, exiting: None };
     }
@@ -108,6 +112,7 @@ pub(super) fn in_words(held: &HeldView) -> String {
 fn operation(tenant: &Tenant, note: &Note) -> HolderView {
     let (export, object) = match &note.on {
         On::Path(path) => (Some(path.clone()), None),
+        On::None => (None, None),
         On::Export(id) => {
             let object = note.object.as_ref().map(|handle| object(tenant, *id, handle));
             (tenant.path_of(*id).map(str::to_owned), object)
@@ -124,6 +129,24 @@ fn operation(tenant: &Tenant, note: &Note) -> HolderView {
         at: note.at.to_string(),
         thread: None,
     }
+}
+
+/// A program that has files past the network. Of an export that goes, those that were asked for some.
+#[track_caller]
+fn lent(client: &ClientInfo, only_recalled: bool) -> Option<HolderView> {
+    let since_when = client.recalled.or(client.oldest.filter(|_| !only_recalled))?.elapsed();
+    let asked = if client.recalled.is_some() { ", which were asked for" } else { "" };
+    let files = client.files;
+    (files > 0).then(|| HolderView {
+        operation: Some(format!("local use of {files} files{asked}")),
+        export: None,
+        object: None,
+        client: Some(doors::program(client)),
+        since: since(since_when),
+        age: since_when.as_secs_f64(),
+        at: Location::caller().to_string(),
+        thread: None,
+    })
 }
 
 /// The path of an object where it is known without asking the file system, which may be what does
@@ -161,6 +184,7 @@ fn counters(inside: &Inside) -> Option<CountersView> {
     let served: &Served = inside.get::<Nfs>()?;
     let sockets = served.counted().read();
     let pool = inside.get::<PoolSubsystem>()?.metrics();
+    let local = served.service().map(|service| service.local().statistics()).unwrap_or_default();
     Some(CountersView {
         connections: sockets.connections,
         accepted: sockets.accepted,
@@ -177,9 +201,13 @@ fn counters(inside: &Inside) -> Option<CountersView> {
         stuck_calls: pool.stuck_calls,
         slow: pool.slow,
         panics: pool.panics,
+        local_clients: local.arrived,
+        local_refused: local.turned_away,
+        local_opened: local.opened,
+        local_cut_off: local.cut_off,
     })
 }
 
-fn since(age: Duration) -> u64 {
+pub(super) fn since(age: Duration) -> u64 {
     SystemTime::now().checked_sub(age).map_or(0, milliseconds)
 }

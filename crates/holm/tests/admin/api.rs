@@ -167,6 +167,16 @@ fn every_route_answers_as_it_is_described() {
     let ns = api.ask("GET", one, "/namespaces/blue", None, 200).json();
     assert_eq!(ns["limits"]["connections"], 7);
 
+    let local = "/namespaces/{ns}/local";
+    let patch = json!({ "add-users": [7, 0], "recall-time": 9 });
+    let shown = api.ask("PATCH", local, "/namespaces/blue/local", Some(patch.clone()), 200).json();
+    assert_eq!((&shown["users"], &shown["recall-time"]), (&json!([0, 7]), &json!(9)));
+    api.ask("PATCH", local, "/namespaces/none/local", Some(patch), 404);
+    let none = json!({ "recall-time": 0 });
+    api.ask("PATCH", local, "/namespaces/blue/local", Some(none), 400);
+    assert_eq!(api.ask("GET", local, "/namespaces/blue/local", None, 200).json(), shown);
+    api.ask("GET", local, "/namespaces/none/local", None, 404);
+
     // The same by the number; of another namespace of that name, nothing.
     let own = format!("/namespaces/blue@{id}");
     let export = json!({ "path": "/third", "dir": format!("{folder}/green") });

@@ -3,7 +3,10 @@
 
 mod api;
 mod cli;
+#[path = "../it/door.rs"]
+mod door;
 mod links;
+mod local;
 mod metrics;
 mod monitor;
 mod running;

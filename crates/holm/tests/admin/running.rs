@@ -36,13 +36,24 @@ impl Running {
         fs::write(folder.path().join("holm.toml"), config).expect("written");
         let child = serve(folder.path()).spawn().expect("started");
         let mut running = Self { folder, child };
-        while UnixStream::connect(running.socket()).is_err() {
-            if let Some(status) = running.child.try_wait().expect("asked") {
+        running.wait_until_it_answers();
+        running
+    }
+
+    /// Starts it again where it was killed.
+    pub fn restart(&mut self) {
+        self.child.wait().expect("ended");
+        self.child = serve(self.folder.path()).spawn().expect("started");
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        while UnixStream::connect(self.socket()).is_err() {
+            if let Some(status) = self.child.try_wait().expect("asked") {
                 panic!("the server ended: {status}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        running
     }
 
     pub fn folder(&self) -> &Path {

@@ -3,7 +3,7 @@
 use crate::world::{Nfs, World, address, open_below, stop};
 use holm::config::{Config, Configured};
 use holm::model::{
-    ExportSpec, Happened, LimitsSpec, ListenSpec, NamespaceSpec, NamespaceState, Squash,
+    ExportSpec, Happened, LimitsSpec, ListenSpec, LocalSpec, NamespaceSpec, NamespaceState, Squash,
 };
 use holm::server::{Options, Server};
 use holm_nfs_proto::nfs3;
@@ -27,9 +27,10 @@ fn everything_that_can_be_said_is_read() {
         [ns.blue]
         listen = [{{ addr = "127.0.0.1:2049", udp = false }}, {{ addr = "0.0.0.0:2049", netns = "/run/netns/blue" }},
                   {{ addr = "0.0.0.0:2049", netns = 4711 }}]
-        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, requests-in-flight = 8, open-files = 10,
+        limits = {{ record-size = 2097152, idle-time = 60, unsent-replies = 65536, requests-in-flight = 8, open-files = 10, local-files = 11,
                    addresses = 4, routes = 5, neighbors = 64, link-connections = 7, link-half-open = 3,
                    link-memory = 1048576, link-buffer = 65536, link-silence = 600 }}
+        local = {{ users = [1000, 0, 1000], socket = "/run/blue.sock", recall-time = 9 }}
         [[ns.blue.export]]
         path = "/"
         dir = "{dir}"
@@ -81,6 +82,7 @@ fn everything_that_can_be_said_is_read() {
             unsent_replies: Some(65536),
             requests_in_flight: Some(8),
             open_files: Some(10),
+            local_files: Some(11),
             addresses: Some(4),
             routes: Some(5),
             neighbors: Some(64),
@@ -89,6 +91,11 @@ fn everything_that_can_be_said_is_read() {
             link_memory: Some(1 << 20),
             link_buffer: Some(64 << 10),
             link_silence: Some(600),
+        },
+        local: LocalSpec {
+            users: [0, 1000].into(),
+            socket: Some("/run/blue.sock".into()),
+            recall_time: 9,
         },
         ..NamespaceSpec::default()
     };
@@ -203,6 +210,25 @@ listen = ["127.0.0.1:1"]
     let expected =
         "3:7: there is no directory /wholly/unknown: make it, or name the directory that is meant";
     assert!(said.len() == 1 && said[0].to_string() == expected, "{said:?}");
+
+    let text = "[ns.blue]\nlocal = { users = 7, recall-time = 0, sockets = \"/s\" }\n[ns.green]\n\
+                local = { users = [-1], socket = \"/s\" }\n[ns.red]\nlocal = { socket = \"/s\" }\n\
+                [ns.white]\nlocal = [7]\n[ns.black]\nlocal = { socket = \"s\", users = [4294967295] }\n";
+    let said = Config::parse(text).unwrap_err();
+    let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+    let expected = [
+        "2:19: users is not right: invalid type: integer 7, expected a sequence: write a list of the \
+         numbers of users, as [0, 1000]",
+        "2:36: 0 is out of range: write a number from 1 to 3600",
+        "2:39: unknown key sockets: did you mean socket?",
+        "4:20: users is not right: invalid value: integer -1, expected u32: write a list of the numbers \
+         of users, as [0, 1000]",
+        "6:20: /s is the door of two namespaces: each needs its own (the other is in line 4)",
+        "8:9: found array, expected a table",
+        "10:20: the socket s has to be the absolute path of a file",
+        "10:33: no user has the number 4294967295: write the numbers that `id -u` says",
+    ];
+    assert_eq!(said, expected);
 
     let said = Config::parse("[ns.blue\nlisten = = 1\n").unwrap_err();
     let lines: Vec<usize> = said.iter().map(|mistake| mistake.line).collect();

@@ -3,7 +3,7 @@
 use crate::container::{Container, Links, NULL_REPLY, Place, THERE, link, null_message, run};
 use holm::kernel_netns::{Left, OpenError, Owner, Watch, Watcher, open};
 use holm::model::NetnsRef;
-use holm::nfs::{Nfs, Paths, Programme};
+use holm::nfs::{Nfs, Paths, Programme, Serving};
 use holm::server::operations::Operations;
 use holm_lifetime::Deadline;
 use holm_netns::{Namespace, Registry};
@@ -322,11 +322,11 @@ fn serve(
     let pool = inside.get::<PoolSubsystem>().unwrap();
     let counted = inside.get::<Nfs>().unwrap().counted().clone();
     let SocketAddr::V4(address) = streams.local_addr().unwrap() else { unreachable!() };
-    let operations = Arc::new(Operations::default());
+    let serving = Serving::new(privileges, Arc::new(Operations::default()));
     let (programme, limits) =
-        (Arc::new(Programme::streams(privileges, operations.clone())), ServerLimits::default());
+        (Arc::new(Programme::streams(serving.clone())), ServerLimits::default());
     let streams = listen(pool, streams, programme, limits, counted.clone()).unwrap();
-    let programme = Arc::new(Programme::datagrams(privileges, operations));
+    let programme = Arc::new(Programme::datagrams(serving));
     let datagrams = listen_datagrams(pool, datagrams, programme, counted).unwrap();
     (address.port(), streams, datagrams)
 }

@@ -77,7 +77,7 @@ fn configuration_is_served_read_again_and_ended() {
     let mut check = Command::new(HOLM);
     check.arg("check").arg(&file);
     let refused = check.output().unwrap();
-    let known = "export, listen, link, addr, route, limits";
+    let known = "export, listen, link, addr, route, limits, local";
     let expected = format!("{}:3:1: unknown key wrong: known are {known}\n", file.display());
     assert_eq!(String::from_utf8_lossy(&refused.stderr), expected);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));

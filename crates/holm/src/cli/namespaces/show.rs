@@ -1,6 +1,6 @@
 //! `holm ns show`: all that is known of a namespace.
 
-use super::super::links;
+use super::super::{links, local};
 use crate::model::{
     CountersView, ExportView, HeldView, HolderView, LimitsSpec, LinkKind, LinkView, ListenerView,
     NamespaceState, NamespaceView, RouteView,
@@ -36,6 +36,15 @@ pub fn text(ns: &NamespaceView) -> String {
     }
     if let Some(limits) = limits_text(&ns.limits) {
         line(&mut text, "limits", &limits);
+    }
+    if ns.local.spec.is_on() || !ns.local.clients.is_empty() {
+        line(&mut text, "local", &local::who(&ns.local));
+        if let Some(lacks) = &ns.local.lacks {
+            line(&mut text, "", lacks);
+        }
+        for client in &ns.local.clients {
+            line(&mut text, "", &local::client_text(client));
+        }
     }
     if let Some(counters) = &ns.counters {
         counters_lines(&mut text, counters);
@@ -114,6 +123,7 @@ fn limits_text(limits: &LimitsSpec) -> Option<String> {
         idle_time,
         requests_in_flight,
         open_files,
+        local_files,
         addresses,
         routes,
         neighbors,
@@ -130,6 +140,7 @@ fn limits_text(limits: &LimitsSpec) -> Option<String> {
         ("idle-time", idle_time),
         ("requests-in-flight", requests_in_flight),
         ("open-files", open_files),
+        ("local-files", local_files),
         ("addresses", addresses),
         ("routes", routes),
         ("neighbors", neighbors),
@@ -164,6 +175,14 @@ fn counters_lines(text: &mut String, counters: &CountersView) {
     let waits =
         format!("{queued} wait for a thread{held_back}; {stuck_calls} calls were stuck{slow}");
     line(text, "work", &waits);
+    let CountersView { local_clients, local_refused, local_opened, local_cut_off, .. } = counters;
+    if local_clients + local_refused > 0 {
+        let door = format!(
+            "{local_clients} local programs came, {local_refused} were sent away; {local_opened} files \
+             handed out; {local_cut_off} were cut off"
+        );
+        line(text, "door", &door);
+    }
     if *panics > 0 {
         line(text, "panics", &panics.to_string());
     }
