@@ -25,6 +25,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             let calls = [localio::Call::Null, localio::Call::UuidIsLocal([9; 16])];
             chosen(localio::Procedure::ALL, &calls, localio::Call::procedure)
         }
+        "door" => vec![door(&[0x04, 0x44]), door(&[0x04, 0x4c, 0x84])],
         "nfs3_results" => nfs3_results(),
         "mount_results" => {
             let groups = List::new(vec![text(b"10.0.0.0/8")]).unwrap_or_default();
@@ -112,6 +113,31 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
+/// Clients come, and one after the other does what clients do; then everything is recalled.
+fn door(arrivals: &[u8]) -> Vec<u8> {
+    use localio::door::{Access, Close, Open, Request};
+    let say = |client: u8, request: &Request<'_>| {
+        let message = encoded(request);
+        [&[client << 6, message.len() as u8][..], &message].concat()
+    };
+    let mut out = arrivals.to_vec();
+    for client in 0..arrivals.len() as u8 {
+        out.extend(say(client, &Request::Register([client; 16])));
+        out.push(5);
+        for access in [Access::Read, Access::Write, Access::ReadWrite] {
+            let open = Open { serial: 1, handle: text(FOUND), access };
+            out.extend(say(client, &Request::Open(open)));
+        }
+        let directory = Open { serial: 2, handle: text(ROOT), access: Access::Read };
+        out.extend(say(client, &Request::Open(directory)));
+        out.extend(say(client, &Request::Close(Close { file: 1, flushed: true })));
+        out.push(6);
+        out.extend(say(client, &Request::Close(Close { file: 2, flushed: false })));
+    }
+    out.extend([0x0f, 0x07]);
+    out
+}
+
 /// TCP and UDP over IPv4 and IPv6 with 25 bytes, of which ten go into each piece.
 fn unfinished() -> Vec<Vec<u8>> {
     let ipv4 = |protocol, behind: u8| {
@@ -158,7 +184,9 @@ fn calls() -> Vec<RawCall> {
     let rpcbind = rpcbind.iter().map(|call| {
         ((rpcbind::PROGRAM, rpcbind::VERSION_4, call.procedure().number()), encoded(call))
     });
-    nfs.chain(mount).chain(portmap).chain(rpcbind).collect()
+    let uuid = encoded(&localio::Call::UuidIsLocal([9; 16]));
+    let local = [((localio::PROGRAM, localio::VERSION, 1), uuid)];
+    nfs.chain(mount).chain(portmap).chain(rpcbind).chain(local).collect()
 }
 
 fn message((procedure, arguments): &RawCall, xid: u32) -> Vec<u8> {
