@@ -10,7 +10,7 @@ use crate::{Result, Status, cache};
 use holm_lifetime::sync::Mutex;
 use holm_netns::Namespace;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What a program that has the server within it opens files by, as some user.
 ///
@@ -20,7 +20,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct InProcess {
     ns: Namespace,
-    service: Arc<Service>,
+    /// Not kept: its exports are closed when the namespace has gone, whoever has this still.
+    service: Weak<Service>,
     peer: Peer,
     who: Credentials,
 }
@@ -50,7 +51,7 @@ impl InProcess {
     /// The files of `ns`, which `service` serves, for a user who is taken for being at `peer`. It is
     /// squashed as others are.
     pub fn new(ns: &Namespace, service: &Arc<Service>, peer: Peer, who: Credentials) -> Self {
-        Self { ns: ns.clone(), service: service.clone(), peer, who }
+        Self { ns: ns.clone(), service: Arc::downgrade(service), peer, who }
     }
 
     /// Opens a file by its handle, on the thread of `context`.
@@ -137,8 +138,11 @@ impl InProcessFile {
         work: impl FnOnce(On<'_>, Option<&Caller<'_>>, &HeldFile<'_>) -> Result<R>,
     ) -> std::result::Result<R, Missed> {
         let InProcess { ns, service, peer, who } = &self.from;
+        // Left last: the namespace does not end while its service is used here.
+        let _inside = ns.enter().ok_or(Missed::Recalled)?;
+        let service = service.upgrade().ok_or(Missed::Recalled)?;
         let within = cache::Within::enter(ns).ok_or(Missed::Recalled)?;
-        let done = context.attend_within(within, service, *peer, |context| {
+        let done = context.attend_within(within, &service, *peer, |context| {
             let mut scope = context.parts().map_err(|_| Status::ServerFault)?;
             let (handle, export) = scope.attended.admit(&self.handle)?;
             let who = scope.who_is(export, who);
