@@ -7,6 +7,7 @@
 //! - `connection` is one client as a source of the pool.
 //! - `overdue` cuts off clients that were asked for files and do not give them back, while the namespace
 //!   lives.
+//! - `in_process` is the same without a socket, for a program that has the server within itself.
 //! - `ending` does so when the namespace goes. The pool runs nothing of it then, so connections are handed
 //!   over to a thread of its own, until no file is lent any more.
 
@@ -14,10 +15,12 @@ mod connection;
 mod credentials;
 mod door;
 mod ending;
+mod in_process;
 mod overdue;
 mod socket;
 
 pub(crate) use door::{BindError, Door, DoorFile};
+pub(crate) use in_process::InProcessDoor;
 
 use crate::model::Happened;
 use crate::nfs::Serving;

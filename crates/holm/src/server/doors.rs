@@ -1,15 +1,21 @@
 //! The doors of namespaces: who may open files past the network, and who has.
 
+use super::prepare::served;
 use super::tenants::Tenant;
 use super::view::since;
 use super::{Alteration, Error, Server};
-use crate::local::{BindError, Door, DoorFile};
+use crate::local::{BindError, Door, DoorFile, InProcessDoor};
 use crate::model::{LimitsSpec, LocalClientView, LocalPatch, LocalSpec, LocalView};
 use crate::nfs::Served;
 use crate::privileges::Needs;
 use crate::socket_file::Why;
-use holm_nfsd::localio::{ClientInfo, Rules};
+use holm_localio::{LocalDoor, User};
+use holm_nfsd::identity::Credentials;
+use holm_nfsd::localio::{ClientInfo, InProcess, Rules};
+use holm_nfsd::service::{Peer, Transport};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How the door of a namespace becomes another.
 #[derive(Debug)]
@@ -41,6 +47,29 @@ impl Server {
         let local = Some(super::LocalChange::Patch(patch));
         self.alter_one(Alteration { name: ns.into(), local, ..Alteration::default() })?;
         self.local(ns)
+    }
+
+    /// A door for the program that this server is part of, which opens files of a namespace as some user,
+    /// squashed as others are, and as from this machine; whoever else may come by its door. To be
+    /// [given](holm_localio::Local::Given) to a mount. It holds nothing of the namespace.
+    ///
+    /// As root, threads that use it give up CAP_SYS_RESOURCE, which lets them overdraw file systems.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn door_within(&self, ns: &str, user: &User) -> Result<Arc<dyn LocalDoor>, Error> {
+        let tenants = self.tenants();
+        let ns = tenants.live(ns)?.ns.clone();
+        drop(tenants);
+        let gone = || Error::no_namespace(ns.id().name.as_str());
+        let inside = ns.enter().ok_or_else(gone)?;
+        let service = served(&inside)?.service().ok_or_else(gone)?;
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let peer = Peer::new(Transport::Tcp, here, here);
+        let who = Credentials::new(user.uid, user.gid, &user.groups);
+        let files = InProcess::new(&ns, service, peer, who);
+        Ok(Arc::new(InProcessDoor { files, privileges: self.privileges }))
     }
 
     /// Makes the door that a namespace of this name is to have, unless it is the one that it has.

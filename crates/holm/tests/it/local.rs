@@ -6,12 +6,13 @@ use holm::config::{Config, Configured};
 use holm::model::{ErrorCode, Happened, LimitsSpec, LocalPatch, LocalSpec, NamespaceSpec, Squash};
 use holm::server::{Options, Server};
 use holm_lifetime::Deadline;
+use holm_localio::{Access as LibraryAccess, Local, Mount, User};
 use holm_nfs_proto::localio::door::{Access, Message};
 use holm_nfs_proto::nfs3;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -426,6 +427,83 @@ fn who_talks_nonsense_or_nothing_is_sent_away() {
     assert!(door.open(&handle, Access::Read).is_ok());
     drop(door);
     stop(server);
+}
+
+/// The client library, which finds the door by itself, and goes on without it.
+#[test]
+fn programs_that_use_the_library_come_by_the_door() {
+    let world = World::new();
+    let path = world.file("blue", "file", "content");
+    let server = world.server_with_doors();
+    let view = server.add_namespace(world.local_spec("blue")).unwrap();
+    let mount = mount(address(&view), Local::Automatic);
+    let file = mount.open("file", LibraryAccess::ReadWrite).unwrap();
+    file.write_at(b"CON", 0).unwrap();
+    file.commit().unwrap();
+    assert!(file.is_local());
+    assert_eq!(fs::read(&path).unwrap(), b"CONtent");
+    assert_eq!(server.local("blue").unwrap().clients[0].files, 1);
+
+    // Wanted back, it is given back, and the file is used by NFS.
+    let patch = LocalPatch { del_users: [own_user()].into(), ..LocalPatch::default() };
+    server.set_local("blue", patch).unwrap();
+    while !server.local("blue").unwrap().clients.is_empty() {
+        thread::yield_now();
+    }
+    file.write_at(b"TENT", 3).unwrap();
+    file.commit().unwrap();
+    assert!(!file.is_local());
+    assert_eq!(fs::read(&path).unwrap(), b"CONTENT");
+    assert_eq!(server.namespace("blue").unwrap().counters.unwrap().local_cut_off, 0);
+    drop((file, mount));
+    stop(server);
+}
+
+/// The same in the process of the server. Nothing of the namespace is held between two operations.
+#[test]
+fn program_that_has_the_server_within_itself_needs_no_socket() {
+    let world = World::new();
+    let path = world.file("blue", "file", "content");
+    let server = world.server();
+    let mut spec = world.local_spec("blue");
+    spec.local = LocalSpec::default();
+    let view = server.add_namespace(spec).unwrap();
+    let door = server.door_within("blue", &User::of_process()).unwrap();
+    let mount = mount(address(&view), Local::Given(door));
+    let file = mount.open("file", LibraryAccess::ReadWrite).unwrap();
+    let mut content = [0; 7];
+    assert_eq!(file.read_at(&mut content, 0).unwrap(), 7);
+    assert_eq!(&content, b"content");
+    file.write_at(b"CONTENT", 0).unwrap();
+    file.commit().unwrap();
+    assert!(file.is_local());
+    assert_eq!(fs::read(&path).unwrap(), b"CONTENT");
+    // By this way, and by no call.
+    let reads = |server: &Server| {
+        let statistics = holm::metrics::Statistics::read(server);
+        let all = statistics.namespaces[0].operations.iter();
+        all.filter(|of| matches!(of.procedure.as_str(), "READ" | "WRITE" | "COMMIT")).count()
+    };
+    assert_eq!(reads(&server), 0);
+    // This thread is itself again.
+    assert_eq!(fs::metadata("/proc/thread-self").unwrap().uid(), own_user());
+
+    server.del_namespace("blue", Deadline::Never).unwrap();
+    assert_eq!(open_below(&world.directory("blue")), Vec::<PathBuf>::new());
+    assert!(file.read_at(&mut content, 0).is_err(), "and there is no server");
+    assert_eq!(
+        server.door_within("blue", &User::of_process()).unwrap_err().code(),
+        ErrorCode::NotFound
+    );
+    drop((file, mount));
+    stop(server);
+}
+
+fn mount(at: std::net::SocketAddr, local: Local) -> Mount {
+    let mut options = holm_localio::Options::default();
+    options.local = local;
+    options.patience = std::time::Duration::from_secs(5);
+    Mount::new(&format!("nfs://{at}/").parse().unwrap(), &options).unwrap()
 }
 
 fn open(handle: &[u8]) -> holm_nfs_proto::localio::door::Request<'_> {
