@@ -7,5 +7,6 @@ mod faults;
 mod files;
 mod mounting;
 mod proxy;
+mod server_door;
 mod trees;
 mod world;

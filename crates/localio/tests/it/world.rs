@@ -26,6 +26,11 @@ impl World {
         Self { server, folder }
     }
 
+    /// A server that is set up so.
+    pub fn with(options: ServerOptions) -> Self {
+        Self { server: Server::start(options).unwrap(), folder: TempDir::new().unwrap() }
+    }
+
     /// A directory that everybody may write to.
     pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
