@@ -87,7 +87,8 @@ impl Error {
     }
 
     /// The same, on something that is better known by this name.
-    pub(crate) fn on(mut self, object: impl FnOnce() -> String) -> Self {
+    #[must_use]
+    pub fn on(mut self, object: impl FnOnce() -> String) -> Self {
         self.object = object();
         self
     }

@@ -152,6 +152,12 @@ impl Mount {
         Ok(Listing::new(self.inner.clone(), handle, self.inner.name(path)))
     }
 
+    /// What is in the directory that has this handle.
+    pub fn list_handle(&self, directory: &Handle) -> Listing {
+        let name = format!("{directory:?} of {}", self.inner.url);
+        Listing::new(self.inner.clone(), *directory, name)
+    }
+
     /// Opens a file that is there. The server is asked now whether the caller may; later it may
     /// still refuse what it finds otherwise then.
     ///
