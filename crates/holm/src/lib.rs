@@ -3,6 +3,7 @@
 //!
 //! - [`admin`]: the API over which a running server is asked, and asked to change.
 //! - [`cli`]: the commands that ask.
+//! - [`files`]: the commands of a client, which copy and list files of any NFS server.
 //! - [`metrics`]: what the tenants do, in numbers.
 //! - [`caches`]: what keeps the file caches of all namespaces going.
 //! - [`host`]: what systemd and rpcbind are told.
@@ -25,6 +26,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 mod fields;
+pub mod files;
 pub mod host;
 pub mod kernel_netns;
 pub mod local;

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use holm::config::ConfigError;
-use holm::{check, cli, log, serve};
+use holm::{check, cli, files, log, serve};
 use std::process::ExitCode;
 
 /// A multi-tenant NFS server: one process, many tenants
@@ -22,6 +22,8 @@ enum Command {
     Serve(serve::Arguments),
     #[command(flatten)]
     Ask(cli::Command),
+    #[command(flatten)]
+    Files(files::Command),
     Check(check::Arguments),
 }
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             serve::run(&arguments, options.admin.as_deref())
         }
         Command::Ask(command) => return cli::run(&options, &command),
+        Command::Files(command) => return files::run(&options, &command),
         Command::Check(arguments) => return check::run(&arguments),
     };
     match outcome {

@@ -6,7 +6,7 @@
 
 mod addresses;
 pub mod client;
-mod columns;
+pub(crate) mod columns;
 mod exports;
 mod limits;
 mod links;
