@@ -8,10 +8,14 @@ mod calls;
 #[path = "../it/container.rs"]
 mod container;
 mod docs;
+mod files;
 mod host_kernel;
 mod libnfs;
 mod linux;
 mod own_links;
+#[allow(dead_code, reason = "each test program uses its part")]
+#[path = "../../../localio/tests/it/proxy.rs"]
+mod proxy;
 mod rpc;
 #[path = "../admin/running.rs"]
 mod running;
