@@ -3,10 +3,12 @@
 //! stack keeps is bounded.
 #![no_main]
 
-use holm_ifnet::ether::{Ethernet, header};
+use holm_ifnet::ether::{Ethernet, HEADER, header};
+use holm_ifnet::offload::Unfinished;
 use holm_ifnet::stack::{Config, Limits, Outside, Stack, Stream};
 use holm_ifnet::{Frame, Frames, MacAddress};
 use libfuzzer_sys::fuzz_target;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,9 +33,14 @@ struct Link {
     frames: Arc<Mutex<Frames>>,
     alarm: Arc<Mutex<Option<Instant>>>,
     now: Arc<Mutex<Instant>>,
+    offloads: Arc<AtomicBool>,
 }
 
 impl Outside for Link {
+    fn offloads(&self) -> bool {
+        self.offloads.load(Ordering::Relaxed)
+    }
+
     fn room(&self) -> usize {
         64_usize.saturating_sub(self.frames.lock().unwrap().len())
     }
@@ -41,7 +48,11 @@ impl Outside for Link {
     fn transmit(&self, mut frames: Frames) {
         for frame in &frames {
             let ethernet = Ethernet::parse(frame).expect("a frame");
-            assert!(ethernet.source.is_station() && ethernet.payload.len() <= MTU);
+            assert!(ethernet.source.is_station());
+            assert!(frame.longest().expect("it can be cut") <= HEADER + MTU);
+            let mut pieces = Frames::new();
+            assert!(frame.clone().finish(&mut pieces).is_some());
+            assert!(pieces.iter().all(|piece| piece.len() <= HEADER + MTU));
         }
         self.frames.lock().unwrap().append(&mut frames);
     }
@@ -66,7 +77,12 @@ fn mac(n: u8) -> MacAddress {
 }
 
 fn side(n: u8, now: &Arc<Mutex<Instant>>) -> Side {
-    let link = Link { frames: Arc::default(), alarm: Arc::default(), now: now.clone() };
+    let link = Link {
+        frames: Arc::default(),
+        alarm: Arc::default(),
+        now: now.clone(),
+        offloads: Arc::default(),
+    };
     let config = Config { mac: mac(n), mtu: MTU, loopback: false, limits: LIMITS };
     let stack = Stack::new(config, link.clone());
     stack.add_address(format!("10.0.0.{n}/24").parse().unwrap()).unwrap();
@@ -126,7 +142,13 @@ fuzz_target!(|data: &[u8]| {
                 let mut frame = header(to, mac(1 + near as u8), kind).to_vec();
                 frame.extend(bytes);
                 mend(&mut frame);
-                other.stack.input(&vec![frame.into()]);
+                // Perhaps with something left to be done, of whatever kind.
+                let rest = more.first_chunk().copied().and_then(Unfinished::parse);
+                let frame = match rest.filter(|_| b >= 128) {
+                    Some(rest) => Frame::unfinished(frame, rest),
+                    None => frame.into(),
+                };
+                other.stack.input(&vec![frame]);
             }
             80..96 => {
                 *now.lock().unwrap() += Duration::from_millis(u64::from(a) * u64::from(b));
@@ -144,7 +166,10 @@ fuzz_target!(|data: &[u8]| {
                     let _ = datagrams.send(came.to, came.from, &space[..came.count]);
                 }
             }
-            104 => side.stack.announce(),
+            104 => {
+                side.link.offloads.store(a & 1 != 0, Ordering::Relaxed);
+                side.stack.announce();
+            }
             105 => {
                 side.stack.remove_address("10.0.0.1".parse().unwrap());
             }

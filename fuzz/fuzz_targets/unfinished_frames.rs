@@ -2,13 +2,21 @@
 //! are cut into is bounded, loses nothing and has right checksums.
 #![no_main]
 
+use holm_ifnet::Frame;
 use holm_ifnet::ether::Ethernet;
-use holm_ifnet::wires::offload::{HEADER, PIECES_MAX, Unfinished};
+use holm_ifnet::offload::{HEADER, PIECES_MAX, Unfinished};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((header, frame)) = data.split_first_chunk::<HEADER>() else { return };
-    let unfinished = Unfinished::parse(*header);
+    let Some(unfinished) = Unfinished::parse(*header) else { return };
+    // The header that is made of it says the same.
+    let again = unfinished.header(frame);
+    if again[1] != u8::MAX {
+        assert_eq!(Unfinished::parse(again), Some(unfinished));
+    }
+    let whole = Frame::unfinished(frame.to_vec(), unfinished);
+    let expected = whole.longest();
     let (mut plain, mut tagged) = (Vec::new(), Vec::new());
     let (mut one, mut other) = (frame.to_vec(), frame.to_vec());
     let tag = [0x81, 0, 0, 7];
@@ -22,6 +30,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     assert!((1..=PIECES_MAX).contains(&plain.len()));
+    assert_eq!(plain.iter().map(|piece| piece.len()).max(), expected);
+    let mut owned = Vec::new();
+    assert!(whole.finish(&mut owned).is_some() && owned == plain);
     if let [whole] = &plain[..] {
         assert_eq!(whole.len(), frame.len());
         return;

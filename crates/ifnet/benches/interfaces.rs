@@ -140,7 +140,7 @@ fn frames(interfaces: &NsInterfaces) -> f64 {
             std::thread::yield_now();
             continue;
         }
-        batch.extend((0..room).map(|_| vec![0; 1514].into_boxed_slice()));
+        batch.extend((0..room).map(|_| vec![0; 1514].into()));
         one.transmit(&mut batch);
     }
     let count = receiver.0.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();

@@ -107,7 +107,7 @@ fn forward(blue: &NsInterfaces, green: &NsInterfaces, protocol: Protocol) -> f64
         .frames
         .lock()
         .expect("nobody panics")
-        .extend(frames(ipv4).into_iter().map(Vec::into_boxed_slice));
+        .extend(frames(ipv4).into_iter().map(holm_ifnet::Frame::from));
     {
         let receiver: Arc<dyn Receiver> = counts.clone();
         let ns = green.namespace().clone();

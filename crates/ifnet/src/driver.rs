@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | [`attach`](Driver::attach), [`change`](Driver::change), [`moved`](Driver::moved) | yes | no |
 //! | [`ask`](Driver::ask) | no | yes, until `wake` |
-//! | [`transmit`](Driver::transmit), [`room`](Driver::room) | perhaps | no |
+//! | [`transmit`](Driver::transmit), [`room`](Driver::room), [`offloads`](Driver::offloads) | perhaps | no |
 //! | [`wake`](Driver::wake) | no | no |
 //! | [`destroy`](Driver::destroy) | no | yes |
 //!
@@ -104,6 +104,13 @@ pub trait Driver: Any + Send + Sync {
     fn room(&self, interface: &Interface) -> usize {
         let _ = interface;
         usize::MAX
+    }
+
+    /// Whether it takes [unfinished](crate::Frame::rest) frames. If not, none reach it. May be called with a
+    /// lock held, as [`room`](Self::room).
+    fn offloads(&self, interface: &Interface) -> bool {
+        let _ = interface;
+        false
     }
 
     /// Answers a question that takes more than the interface itself knows; `None`: that answers.

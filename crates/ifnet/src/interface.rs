@@ -7,7 +7,7 @@ use crate::driver::Driver;
 use crate::ether::{self, HEADER, MacAddress};
 use crate::event::{LinkChange, LinkEvent};
 use crate::flags::{Flags, LinkState, Media};
-use crate::frame::Frames;
+use crate::frame::{Frames, finish_all};
 use crate::name::IfName;
 use crate::receiver::{Receiver, Tap, Way};
 use crate::request::{Reply, Request, RequestError};
@@ -167,8 +167,9 @@ impl Interface {
 
 /// Frames.
 impl Interface {
-    /// Frames that came: counts them, and gives them to who receives. `frames` is empty afterwards. No
-    /// lock is held, and the turn is of a source that was [added](Self::add_source) here.
+    /// Frames that came, [unfinished](crate::Frame::rest) ones among them: counts them, and gives them to who
+    /// receives. `frames` is empty afterwards. Who looks at what passes sees it as it is on a wire. No lock
+    /// is held, and the turn is of a source that was [added](Self::add_source) here.
     pub fn receive(&self, turn: &Turn<'_>, frames: &mut Frames) {
         let bytes = self.admit(&self.counters.received, frames);
         if frames.is_empty() {
@@ -177,6 +178,10 @@ impl Interface {
         let count = frames.len() as u64;
         match self.hooks().filter(|hooks| hooks.is_in(turn)) {
             Some(hooks) => {
+                if !hooks.taps.is_empty() {
+                    let lost = finish_all(frames);
+                    self.counters.received.dropped(DropReason::Malformed, lost);
+                }
                 for tap in &hooks.taps {
                     tap.saw(self, Way::In, frames);
                 }
@@ -193,10 +198,14 @@ impl Interface {
     }
 
     /// Sends frames: `frames` is empty afterwards. What there is no room for is lost; who can wait asks
-    /// for [`room`](Self::room) first. Neither blocks nor calls back who receives, and may be called with
-    /// a lock held.
+    /// for [`room`](Self::room) first. [Unfinished](crate::Frame::rest) frames are finished where the
+    /// interface does not [take them](Self::offloads); there is only room for so many before they are cut.
+    /// Neither blocks nor calls back who receives, and may be called with a lock held.
     pub fn transmit(&self, frames: &mut Frames) {
         let sent = &self.counters.sent;
+        if frames.iter().any(|frame| frame.rest().is_some()) && !self.offloads() {
+            sent.dropped(DropReason::Malformed, finish_all(frames));
+        }
         let bytes = self.admit(sent, frames);
         if frames.is_empty() {
             return;
@@ -222,6 +231,12 @@ impl Interface {
         self.driver.room(self)
     }
 
+    /// Whether it takes [unfinished](crate::Frame::rest) frames as they are: its driver does, and nobody looks
+    /// at what passes. It may be otherwise a moment later, and then it finishes them.
+    pub fn offloads(&self) -> bool {
+        !self.flags().has(Flags::TAPPED) && self.driver.offloads(self)
+    }
+
     /// For the driver: there is room again. No lock is held.
     pub fn has_room(&self) {
         if let Some(hooks) = self.hooks()
@@ -241,12 +256,17 @@ impl Interface {
             return 0;
         }
         let longest = HEADER + self.mtu();
-        if frames.iter().any(|frame| frame.len() < HEADER || frame.len() > longest) {
+        let fits =
+            |bytes: Option<usize>| bytes.is_some_and(|bytes| (HEADER..=longest).contains(&bytes));
+        if !frames.iter().all(|frame| fits(frame.longest())) {
             frames.retain(|frame| {
-                let reason = match frame.len() {
-                    short if short < HEADER => DropReason::TooShort,
-                    long if long > ether::longest_like(frame, self.mtu()) => DropReason::TooLong,
-                    _ => return true,
+                let reason = match frame.longest() {
+                    None => DropReason::Malformed,
+                    Some(short) if short < HEADER => DropReason::TooShort,
+                    Some(long) if long > ether::longest_like(frame, self.mtu()) => {
+                        DropReason::TooLong
+                    }
+                    Some(_) => return true,
                 };
                 direction.dropped(reason, 1);
                 false

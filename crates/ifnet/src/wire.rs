@@ -15,7 +15,8 @@ pub trait Wire: Send + Sync + 'static {
     /// when the peer goes and another comes.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Appends at most `most` frames that have come to `frames`, or a few more where what came is several
+    /// Appends at most `most` frames that have come, and fewer if they are long, to `frames`, [unfinished](crate::Frame::rest) ones among
+    /// them, or a few more where what came is several
     /// in one. What is no frame (shorter than its
     /// header, longer than a frame can be) is left out, and counted in what is returned and as one of
     /// `most`. Unless there is [more](Received::more), it has received until nothing more was there.
@@ -34,6 +35,11 @@ pub trait Wire: Send + Sync + 'static {
     ///
     /// As [`receive`](Self::receive).
     fn send(&self, frames: &mut Frames) -> io::Result<Sent>;
+
+    /// Whether [`send`](Self::send) takes [unfinished](crate::Frame::rest) frames. It does not change.
+    fn offloads(&self) -> bool {
+        false
+    }
 
     /// Whether somebody is at the other end, as far as can be known without asking the kernel. It
     /// changes in [`receive`](Self::receive) and [`send`](Self::send); if otherwise, it is told as

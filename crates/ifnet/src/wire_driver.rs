@@ -43,8 +43,16 @@ struct Queue {
     sender_waits: bool,
 }
 
-/// How many frames wait for room at most.
+impl Queue {
+    fn room(&self) -> usize {
+        let bytes: usize = self.frames.iter().map(|frame| frame.len()).sum();
+        if bytes < BYTES { CAPACITY.saturating_sub(self.frames.len()) } else { 0 }
+    }
+}
+
+/// How many frames wait for room at most, and with how many bytes there is no room for more.
 const CAPACITY: usize = 256;
+const BYTES: usize = 1 << 20;
 /// How many are received at once.
 const BATCH: usize = 64;
 
@@ -99,9 +107,13 @@ impl Driver for WireDriver {
 
     fn room(&self, _: &Interface) -> usize {
         let mut queue = self.line.queue.lock();
-        let room = CAPACITY.saturating_sub(queue.frames.len());
+        let room = queue.room();
         queue.sender_waits |= room == 0;
         room
+    }
+
+    fn offloads(&self, _: &Interface) -> bool {
+        self.line.wire.offloads()
     }
 
     fn change(
@@ -164,7 +176,9 @@ impl Line {
         if queue.frames.is_empty() {
             queue.frames = Frames::new();
         }
-        queue.frames.len() <= CAPACITY / 2 && std::mem::take(&mut queue.sender_waits)
+        queue.frames.len() <= CAPACITY / 2
+            && queue.room() > 0
+            && std::mem::take(&mut queue.sender_waits)
     }
 
     /// Hands over what has come, as far as the turn goes.

@@ -154,7 +154,7 @@ fn step(all: &[Namespace], received: &Arc<Counts>, random: &mut Random) {
         }
         _ => {
             if let Some(interface) = here.find(name) {
-                let frame = || vec![0; 60 + random.0 as usize % 1400].into_boxed_slice();
+                let frame = || vec![0; 60 + random.0 as usize % 1400].into();
                 interface.transmit(&mut (0..10).map(|_| frame()).collect());
             }
         }

@@ -122,7 +122,7 @@ impl World<'_> {
             }
             (Some(name), _) => {
                 if let Some(interface) = here.find(name) {
-                    let frame = || vec![2; 60 + which].into_boxed_slice();
+                    let frame = || vec![2; 60 + which].into();
                     interface.transmit(&mut (0..30).map(|_| frame()).collect());
                 }
             }

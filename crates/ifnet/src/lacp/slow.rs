@@ -77,7 +77,7 @@ impl SlowPdu {
         }
         // The last part, of no length, and reserved bytes.
         frame.resize(HEADER + LENGTH, 0);
-        frame.into_boxed_slice()
+        frame.into()
     }
 }
 

@@ -104,6 +104,10 @@ impl Driver for Lagg {
         self.plan().room()
     }
 
+    fn offloads(&self, _: &Interface) -> bool {
+        self.plan().offloads()
+    }
+
     fn ask(&self, _: &Interface, request: &Request) -> Option<Result<Reply, RequestError>> {
         match request {
             Request::Media => Some(Ok(Reply::Media(self.media()))),

@@ -38,6 +38,13 @@ impl Plan {
         ports.map(|port| port.room()).min().unwrap_or(usize::MAX)
     }
 
+    /// Whether all ports that frames may go by take unfinished ones. One that does not, and is used a moment
+    /// later, finishes what reaches it.
+    pub(super) fn offloads(&self) -> bool {
+        let mut ports = self.distribution.senders().filter_map(|place| self.port(place));
+        ports.all(|port| port.offloads())
+    }
+
     /// Whether frames are taken from the port of that number.
     pub(super) fn takes_from(&self, number: u16) -> bool {
         let place = self.ports.iter().position(|port| port.number == number);

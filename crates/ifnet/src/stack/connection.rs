@@ -50,6 +50,8 @@ pub(super) struct Connection {
     /// has come. What is in between has not all come, if it is more than there is to take.
     next: Option<u32>,
     furthest: u32,
+    /// Bytes of the longest segment that the peer takes.
+    pub(super) peer_size: u16,
     /// Bytes received and sent since the last look at its memory, and since some was given back.
     moved: u64,
     used: u64,
@@ -102,6 +104,8 @@ impl Connection {
             ended: false,
             next: None,
             furthest: 0,
+            // Unless it says so (RFC 9293, section 3.7.1).
+            peer_size: 536,
             moved: 0,
             used: 0,
         })

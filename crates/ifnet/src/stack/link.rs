@@ -18,6 +18,12 @@ pub trait Outside: Send + Sync + 'static {
     /// [`Stack::tick`] when there is room.
     fn room(&self) -> usize;
 
+    /// Whether [`transmit`](Self::transmit) takes [unfinished](crate::Frame::rest) frames as they are.
+    /// Otherwise few reach it.
+    fn offloads(&self) -> bool {
+        false
+    }
+
     /// Sends frames by the link, in this order; no more than there is room for. It is called by one
     /// thread at a time, which holds no lock of the stack's.
     fn transmit(&self, frames: Frames);
@@ -71,7 +77,7 @@ impl Stack {
 
     /// Frames have come by the link.
     pub fn input(&self, frames: &Frames) {
-        self.run(|machine, now| frames.iter().for_each(|frame| machine.input(now, frame)));
+        self.run(|machine, now| frames.iter().for_each(|frame| machine.input_frame(now, frame)));
     }
 
     /// The time has come that [`Outside::wake_at`] was told, or there is room again.
@@ -200,8 +206,10 @@ impl Stack {
 
     /// Has something done, and then everything that follows from it.
     pub(super) fn run<R>(&self, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
+        let offloads = self.outside.offloads();
         let mut shared = self.shared.lock();
         let Shared { machine, outbox } = &mut *shared;
+        machine.set_offloads(offloads);
         let now = self.now();
         let outcome = f(machine, now);
         let news = outbox.settle(machine, now);

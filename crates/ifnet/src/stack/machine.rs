@@ -66,12 +66,30 @@ impl Machine {
         machine
     }
 
+    /// A frame has come, perhaps an unfinished one.
+    pub(super) fn input_frame(&mut self, now: Duration, frame: &Frame) {
+        match frame.rest() {
+            None => self.input(now, frame),
+            // It has not been where its bytes could have been changed.
+            Some(rest) if rest.is_whole() => self.input_checked(now, frame, true),
+            Some(_) => {
+                let mut pieces = Frames::new();
+                if frame.clone().finish(&mut pieces).is_none() {
+                    self.dropped.count(Reason::Malformed);
+                }
+                pieces.iter().for_each(|piece| self.input(now, piece));
+            }
+        }
+    }
+
     /// A frame has come.
     pub(super) fn input(&mut self, now: Duration, frame: &[u8]) {
-        let now = self.at(now);
-        if let Err(reason) = self.take(now, frame) {
-            self.dropped.count(reason);
-        }
+        self.input_checked(now, frame, false);
+    }
+
+    /// Whether what is sent may be left unfinished, from now on.
+    pub(super) fn set_offloads(&mut self, offloads: bool) {
+        self.tcp.set_offloads(offloads);
     }
 
     /// Does what is due, and gives out what there is to send and to tell. What connections have to send
@@ -296,7 +314,15 @@ impl Machine {
         self.now
     }
 
-    fn take(&mut self, now: Duration, frame: &[u8]) -> Result<(), Reason> {
+    /// Without the checksum of what the packet carries being looked at, if it is `checked`.
+    fn input_checked(&mut self, now: Duration, frame: &[u8], checked: bool) {
+        let now = self.at(now);
+        if let Err(reason) = self.take(now, frame, checked || self.loopback) {
+            self.dropped.count(reason);
+        }
+    }
+
+    fn take(&mut self, now: Duration, frame: &[u8], checked: bool) -> Result<(), Reason> {
         let ethernet = Ethernet::parse(frame).ok_or(Reason::Truncated)?;
         if !self.loopback && (!ethernet.source.is_station() || ethernet.source == self.mac) {
             return Err(Reason::Spoofed);
@@ -323,8 +349,8 @@ impl Machine {
         self.check_source(&packet)?;
         self.neighbors.heard(now, packet.source, ethernet.source);
         match (packet.protocol, packet.source) {
-            (TCP, _) => self.tcp.take(now, &packet),
-            (UDP, _) => return self.take_udp(now, &packet),
+            (TCP, _) => self.tcp.take(now, &packet, checked),
+            (UDP, _) => return self.take_udp(now, &packet, checked),
             (ICMPV4, IpAddr::V4(_)) | (ICMPV6, IpAddr::V6(_)) => {
                 return self.take_icmp(now, &packet);
             }
@@ -372,8 +398,13 @@ impl Machine {
         if for_us { Ok(()) } else { Err(Reason::NotForUs) }
     }
 
-    fn take_udp(&mut self, now: Duration, packet: &Packet<'_>) -> Result<(), Reason> {
-        match self.udp.take(packet, !self.loopback) {
+    fn take_udp(
+        &mut self,
+        now: Duration,
+        packet: &Packet<'_>,
+        checked: bool,
+    ) -> Result<(), Reason> {
+        match self.udp.take(packet, !checked) {
             Ok(wake) => {
                 self.wakes.extend(wake);
                 Ok(())
@@ -509,15 +540,15 @@ impl Machine {
     }
 
     fn send_packets(&mut self, now: Duration) {
-        for packet in std::mem::take(&mut self.tcp.packets) {
+        for packet in self.tcp.take_packets() {
             self.send_packet(now, packet);
         }
     }
 
     fn send_packet(&mut self, now: Duration, packet: Outgoing) {
         let destination = destination_of(&packet);
-        let Some(destination) = destination.filter(|_| packet.len() <= ether::HEADER + self.mtu)
-        else {
+        let fits = packet.longest().is_some_and(|longest| longest <= ether::HEADER + self.mtu);
+        let Some(destination) = destination.filter(|_| fits) else {
             return self.dropped.count(Reason::Unreachable);
         };
         if self.loopback {
@@ -551,7 +582,7 @@ impl Machine {
 
     fn send_frame(&mut self, to: MacAddress, destination: IpAddr, packet: Outgoing) {
         let ether_type = if destination.is_ipv4() { IPV4 } else { IPV6 };
-        let mut frame: Frame = packet.into();
+        let mut frame = packet;
         if let Some(header) = frame.first_chunk_mut() {
             *header = ether::header(to, self.mac, ether_type);
         }

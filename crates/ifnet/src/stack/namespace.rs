@@ -437,6 +437,10 @@ impl Outside for Arc<Ends> {
         self.interface.upgrade().map_or(usize::MAX, |interface| interface.room())
     }
 
+    fn offloads(&self) -> bool {
+        self.interface.upgrade().is_some_and(|interface| interface.offloads())
+    }
+
     fn transmit(&self, mut frames: Frames) {
         if let Some(interface) = self.interface.upgrade() {
             interface.transmit(&mut frames);

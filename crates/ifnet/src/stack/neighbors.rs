@@ -102,7 +102,7 @@ impl Neighbors {
     /// Wants it no longer. Returns what has waited.
     fn forget(&mut self, address: IpAddr) -> Vec<Outgoing> {
         let Some(wanted) = self.wanted.remove(&address) else { return Vec::new() };
-        self.bytes -= wanted.waiting.iter().map(Vec::len).sum::<usize>();
+        self.bytes -= wanted.waiting.iter().map(|packet| packet.len()).sum::<usize>();
         wanted.waiting
     }
 
@@ -207,16 +207,16 @@ mod tests {
     #[test]
     fn packets_wait_until_it_is_known_where_they_go() {
         let mut neighbors = Neighbors::new(MOST);
-        assert_eq!(neighbors.way(second(0), ip(1), vec![1]), Way::Waits { ask: true });
-        assert_eq!(neighbors.way(second(0), ip(1), vec![2]), Way::Waits { ask: false });
+        assert_eq!(neighbors.way(second(0), ip(1), vec![1].into()), Way::Waits { ask: true });
+        assert_eq!(neighbors.way(second(0), ip(1), vec![2].into()), Way::Waits { ask: false });
         assert_eq!(neighbors.due_at(), Some(second(1)));
-        assert_eq!(neighbors.learn(second(1), ip(1), MAC), [vec![1], vec![2]]);
+        assert_eq!(neighbors.learn(second(1), ip(1), MAC), [vec![1].into(), vec![2].into()]);
         assert_eq!(neighbors.due_at(), None);
-        assert_eq!(neighbors.way(second(60), ip(1), vec![3]), to(vec![3], true));
+        assert_eq!(neighbors.way(second(60), ip(1), vec![3].into()), to(vec![3].into(), true));
         neighbors.heard(second(60), ip(1), MAC);
         neighbors.heard(second(61), ip(1), MacAddress::BROADCAST);
-        assert_eq!(neighbors.way(second(119), ip(1), vec![4]), to(vec![4], true));
-        assert_eq!(neighbors.way(second(120), ip(1), vec![5]), Way::Waits { ask: true });
+        assert_eq!(neighbors.way(second(119), ip(1), vec![4].into()), to(vec![4].into(), true));
+        assert_eq!(neighbors.way(second(120), ip(1), vec![5].into()), Way::Waits { ask: true });
     }
 
     #[test]
@@ -225,24 +225,27 @@ mod tests {
         neighbors.learn(second(0), ip(1), MAC);
         let tenths = |n: u64| Duration::from_millis(100 * n);
         for n in 0..30 {
-            assert_eq!(neighbors.way(tenths(n), ip(1), vec![]), to(vec![], [10, 20].contains(&n)));
+            assert_eq!(
+                neighbors.way(tenths(n), ip(1), vec![].into()),
+                to(vec![].into(), [10, 20].contains(&n))
+            );
         }
         // Heard of, it need not be.
         for n in 30..60 {
             neighbors.heard(tenths(n), ip(1), MAC);
-            assert_eq!(neighbors.way(tenths(n), ip(1), vec![]), to(vec![], false));
+            assert_eq!(neighbors.way(tenths(n), ip(1), vec![].into()), to(vec![].into(), false));
         }
         let other = MacAddress([2, 0, 0, 0, 0, 2]);
         neighbors.learn(second(6), ip(1), other);
-        let way = neighbors.way(second(6), ip(1), vec![]);
-        assert_eq!(way, Way::To { mac: other, packet: vec![], ask: false });
+        let way = neighbors.way(second(6), ip(1), vec![].into());
+        assert_eq!(way, Way::To { mac: other, packet: vec![].into(), ask: false });
     }
 
     #[test]
     fn who_does_not_answer_is_given_up() {
         let mut neighbors = Neighbors::new(MOST);
         for n in 0..=WAITING_MAX {
-            let way = neighbors.way(second(0), ip(1), vec![n as u8]);
+            let way = neighbors.way(second(0), ip(1), vec![n as u8].into());
             assert_eq!(way == Way::Lost { ask: false }, n == WAITING_MAX);
         }
         assert_eq!(neighbors.due(second(0)), None);
@@ -259,15 +262,15 @@ mod tests {
         let packet = || vec![0; 60_000];
         let most = BYTES_MAX / 60_000;
         for n in 0..most as u32 {
-            assert_eq!(neighbors.way(second(0), ip(n), packet()), Way::Waits { ask: true });
+            assert_eq!(neighbors.way(second(0), ip(n), packet().into()), Way::Waits { ask: true });
         }
-        assert_eq!(neighbors.way(second(0), ip(99), packet()), Way::Lost { ask: true });
+        assert_eq!(neighbors.way(second(0), ip(99), packet().into()), Way::Lost { ask: true });
         assert_eq!(neighbors.learn(second(0), ip(0), MAC).len(), 1);
-        assert_eq!(neighbors.way(second(0), ip(99), packet()), Way::Waits { ask: false });
+        assert_eq!(neighbors.way(second(0), ip(99), packet().into()), Way::Waits { ask: false });
         for n in 0..3 {
             while neighbors.due(second(n)).is_some() {}
         }
-        assert_eq!(neighbors.way(second(9), ip(7), packet()), Way::Lost { ask: false });
+        assert_eq!(neighbors.way(second(9), ip(7), packet().into()), Way::Lost { ask: false });
         while neighbors.due(second(9)).is_some() {}
         assert_eq!((neighbors.bytes, neighbors.wanted.len()), (0, 0));
     }
@@ -276,10 +279,10 @@ mod tests {
     fn claims_are_bounded_and_do_not_make_the_unknown_known() {
         let mut neighbors = Neighbors::new(MOST);
         assert!(neighbors.update(second(0), ip(0), MAC).is_empty());
-        assert_eq!(neighbors.way(second(0), ip(0), vec![]), Way::Waits { ask: true });
+        assert_eq!(neighbors.way(second(0), ip(0), vec![].into()), Way::Waits { ask: true });
         for n in 0..1500 {
             neighbors.learn(second(1), ip(n), MAC);
-            neighbors.way(second(1), ip(10_000 + n), vec![]);
+            neighbors.way(second(1), ip(10_000 + n), vec![].into());
         }
         assert_eq!(neighbors.known.len(), MOST);
         assert_eq!(neighbors.wanted.len(), WANTED_MAX);

@@ -2,6 +2,7 @@
 
 use super::counters::Reason;
 use crate::ether;
+use crate::frame::Frame;
 use smoltcp::wire::{IpProtocol, checksum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -82,7 +83,7 @@ impl<'f> Packet<'f> {
 }
 
 /// A packet that goes: room for the Ethernet header, then the packet.
-pub(super) type Outgoing = Vec<u8>;
+pub(super) type Outgoing = Frame;
 
 /// Makes a packet that carries what `fill` writes into `length` zeros. `None`: the addresses are not
 /// of one family, or it is longer than a packet can be.
@@ -122,7 +123,7 @@ pub(super) fn build(
     let (to, payload) = rest.split_at_mut_checked(header.len())?;
     to.copy_from_slice(&header);
     fill(payload);
-    Some(packet)
+    Some(packet.into())
 }
 
 /// The sum over a payload and what is known of its header: of a payload whose checksum is right it
@@ -132,6 +133,13 @@ pub(super) fn sum(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[
     let protocol = IpProtocol::from(protocol);
     let pseudo = checksum::pseudo_header(&source.into(), &destination.into(), protocol, length);
     checksum::combine(&[pseudo, checksum::data(payload)])
+}
+
+/// The sum over what is known of the header of a payload of that length: what stands in place of the checksum
+/// where that is left to others.
+pub(super) fn pseudo_sum(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u16 {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    checksum::pseudo_header(&source.into(), &destination.into(), protocol.into(), length)
 }
 
 /// Whom an outgoing packet is for.

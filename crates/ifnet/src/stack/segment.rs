@@ -15,6 +15,9 @@ pub(super) struct Segment {
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
+const OPTION_END: u8 = 0;
+const OPTION_NONE: u8 = 1;
+const OPTION_SIZE: u8 = 2;
 
 impl Segment {
     /// Looks at what a packet of TCP carries; `None` if it can be no segment.
@@ -30,6 +33,30 @@ impl Segment {
             length: u32::try_from(length).ok()?,
         };
         (offset >> 4 >= 5 && segment.source != 0 && segment.destination != 0).then_some(segment)
+    }
+
+    /// Where in that payload the size stands that the sender can take at most, if it says so with a SYN
+    /// (RFC 9293, section 3.2).
+    pub(super) fn size_option(payload: &[u8]) -> Option<(usize, u16)> {
+        let (&header, _) = payload.split_first_chunk::<20>()?;
+        let [.., offset, flags, _, _, _, _, _, _] = header;
+        if flags & SYN == 0 {
+            return None;
+        }
+        let end = usize::from(offset >> 4) * 4;
+        let mut at = header.len();
+        while at < end {
+            at += match *payload.get(at..end)? {
+                [OPTION_END, ..] => return None,
+                [OPTION_NONE, ..] => 1,
+                [OPTION_SIZE, 4, high, low, ..] => {
+                    return Some((at + 2, u16::from_be_bytes([high, low])));
+                }
+                [_, length, ..] if length >= 2 => length.into(),
+                _ => return None,
+            };
+        }
+        None
     }
 
     /// Whether it asks for a new connection.
@@ -57,5 +84,29 @@ mod tests {
         }
         bytes[12] = 0x40;
         assert_eq!(Segment::parse(&bytes), None, "a header of 16 bytes");
+    }
+
+    #[test]
+    fn size_is_found_among_options_and_never_beyond_their_end() {
+        let with = |flags: u8, options: &[u8]| {
+            let mut bytes = vec![0; 20];
+            bytes[12] = ((20 + options.len()) as u8 / 4) << 4;
+            bytes[13] = flags;
+            bytes.extend(options);
+            bytes
+        };
+        let size = |bytes: &[u8]| Segment::size_option(bytes);
+        assert_eq!(size(&with(SYN, &[2, 4, 5, 0xb4])), Some((22, 1460)));
+        assert_eq!(size(&with(SYN | ACK, &[1, 3, 3, 7, 2, 4, 1, 2])), Some((26, 258)));
+        assert_eq!(size(&with(ACK, &[2, 4, 5, 0xb4])), None, "only a SYN says so");
+        for none in
+            [[0, 2, 4, 5], [2, 2, 1, 1], [3, 0, 2, 4], [3, 9, 1, 1], [1, 2, 4, 5], [2, 5, 1, 1]]
+        {
+            assert_eq!(size(&with(SYN, &none)), None, "{none:?}");
+        }
+        let whole = with(SYN, &[4, 2, 2, 4, 9, 9, 1, 1]);
+        for short in 0..26 {
+            assert_eq!(size(&whole[..short]), None);
+        }
     }
 }

@@ -47,7 +47,22 @@ impl Stream {
     ///
     /// `WouldBlock` when there is nothing; any other ends the connection.
     pub fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
-        self.with(|connection| connection.receive(space)).unwrap_or(Err(reset()))
+        let mut received = 0;
+        // Others wait for the stack meanwhile.
+        for part in space.chunks_mut(AT_ONCE) {
+            match self.with(|connection| connection.receive(part)).unwrap_or(Err(reset())) {
+                Ok(count) => {
+                    received += count;
+                    if count < part.len() {
+                        break;
+                    }
+                }
+                // It is said again.
+                Err(_) if received > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(received)
     }
 
     /// Sends as much as there is room for.
@@ -85,6 +100,9 @@ impl fmt::Debug for Stream {
         write!(f, "Stream({} from {})", self.local(), self.peer())
     }
 }
+
+/// Bytes that are received from a connection before another is looked at.
+const AT_ONCE: usize = 128 << 10;
 
 fn reset() -> io::Error {
     ErrorKind::ConnectionReset.into()

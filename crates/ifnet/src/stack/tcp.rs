@@ -14,10 +14,13 @@
 use super::Limits;
 use super::connection::{Connection, ConnectionId, Ends, Stage};
 use super::counters::{Dropped, Reason};
-use super::packet::{Outgoing, Packet};
+use super::packet::{Outgoing, Packet, TCP, pseudo_sum, sum};
 use super::segment::Segment;
 use super::{Acceptor, Wake};
 use crate::ether;
+use crate::frame::Frame;
+use crate::offload::Unfinished;
+use crate::spare;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken,
@@ -29,11 +32,16 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 pub(super) struct Tcp {
     interface: Interface,
     capabilities: DeviceCapabilities,
+    mtu: usize,
+    checksums: bool,
+    /// Whether checksums and the cutting of long segments are left to others.
+    offloads: bool,
     limits: Limits,
     seeds: RandomState,
     listeners: HashMap<(Option<IpAddr>, u16), Acceptor>,
@@ -46,8 +54,9 @@ pub(super) struct Tcp {
     touched: VecDeque<ConnectionId>,
     /// When to look at the memory of the connections.
     look: Option<Duration>,
-    /// What is to be sent.
-    pub(super) packets: Vec<Outgoing>,
+    /// What is to be sent, and how many bytes connections have put there.
+    packets: Vec<Outgoing>,
+    bytes: usize,
     /// Who is to be told something.
     pub(super) wakes: Vec<Wake>,
     /// The connections that were made, and for whom.
@@ -58,17 +67,13 @@ pub(super) struct Tcp {
 impl Tcp {
     /// With packets of at most `mtu` bytes. Without `checksums` none are made and none are looked at.
     pub(super) fn new(mtu: usize, checksums: bool, limits: Limits) -> Self {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = mtu;
-        capabilities.checksum = ChecksumCapabilities::ignored();
-        capabilities.checksum.ipv4 = Checksum::Tx;
-        if checksums {
-            capabilities.checksum.tcp = Checksum::Both;
-        }
+        let capabilities = capabilities(mtu, checksums, false);
         Self {
             interface: interface(&capabilities, 0),
             capabilities,
+            mtu,
+            checksums,
+            offloads: false,
             limits,
             seeds: RandomState::new(),
             listeners: HashMap::new(),
@@ -81,6 +86,7 @@ impl Tcp {
             touched: VecDeque::new(),
             look: None,
             packets: Vec::new(),
+            bytes: 0,
             wakes: Vec::new(),
             accepted: Vec::new(),
             dropped: Dropped::default(),
@@ -93,7 +99,21 @@ impl Tcp {
     }
 
     pub(super) fn set_mtu(&mut self, mtu: usize) {
-        self.capabilities.max_transmission_unit = mtu;
+        self.mtu = mtu;
+        self.set_capabilities();
+    }
+
+    /// Whether checksums, and the cutting of segments that are longer than a packet, may be left to others.
+    pub(super) fn set_offloads(&mut self, offloads: bool) {
+        let offloads = offloads && self.checksums;
+        if self.offloads != offloads {
+            self.offloads = offloads;
+            self.set_capabilities();
+        }
+    }
+
+    fn set_capabilities(&mut self) {
+        self.capabilities = capabilities(self.mtu, self.checksums, self.offloads);
         self.interface = interface(&self.capabilities, self.seed());
     }
 
@@ -143,11 +163,15 @@ impl Tcp {
         Ok((id, ends))
     }
 
-    /// Takes a packet in. What it brings about is done by [`settle`](Self::settle).
-    pub(super) fn take(&mut self, now: Duration, packet: &Packet<'_>) {
+    /// Takes a packet in, whose checksum was looked at or is not to be. What it brings about is done by
+    /// [`settle`](Self::settle).
+    pub(super) fn take(&mut self, now: Duration, packet: &Packet<'_>, checked: bool) {
         let Some(segment) = Segment::parse(packet.payload) else {
             return self.dropped.count(Reason::Malformed);
         };
+        if !checked && sum(packet.source, packet.destination, TCP, packet.payload) != !0 {
+            return self.dropped.count(Reason::Checksum);
+        }
         let ends = Ends {
             local: SocketAddr::new(packet.destination, segment.destination),
             peer: SocketAddr::new(packet.source, segment.source),
@@ -168,8 +192,14 @@ impl Tcp {
         }
     }
 
+    /// What is to be sent.
+    pub(super) fn take_packets(&mut self) -> Vec<Outgoing> {
+        self.bytes = 0;
+        std::mem::take(&mut self.packets)
+    }
+
     /// Sends and tells what has come of all that was done, and of the time. When that has made `room`
-    /// packets or a few more, the rest is left for the next time.
+    /// packets or a few more, or many bytes, the rest is left for the next time.
     pub(super) fn settle(&mut self, now: Duration, room: usize) {
         while let Some(&(at, id)) = self.timers.first()
             && at <= now
@@ -181,6 +211,7 @@ impl Tcp {
             self.touch(id);
         }
         while self.packets.len() < room
+            && self.bytes < BYTES_MAX
             && let Some(id) = self.touched.pop_front()
         {
             self.settle_one(now, id, room);
@@ -318,10 +349,16 @@ impl Tcp {
             incoming: Some(packet.whole),
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
+            leaves: self
+                .offloads
+                .then_some(Leaves { mtu: self.mtu, peer_size: connection.peer_size }),
         };
         connection.buffered().sockets(|sockets| {
             self.interface.poll_ingress_single(instant(now), &mut wires, sockets);
         });
+        if let Some((_, size @ 1..)) = Segment::size_option(packet.payload) {
+            connection.peer_size = size.max(PEER_SIZE_MIN);
+        }
         connection.note(segment);
         self.touch(id);
         self.look.get_or_insert(now + LOOK_EVERY);
@@ -333,6 +370,7 @@ impl Tcp {
             incoming: Some(packet.whole),
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
+            leaves: self.offloads.then_some(Leaves { mtu: self.mtu, peer_size: PEER_SIZE_MIN }),
         };
         let mut nobody = SocketSet::new(Vec::new());
         self.interface.poll_ingress_single(instant(now), &mut wires, &mut nobody);
@@ -416,14 +454,30 @@ impl Tcp {
     fn send(&mut self, now: Duration, id: ConnectionId, room: usize) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let room = room.saturating_sub(self.packets.len()).clamp(1, SEGMENTS_MAX);
-        let mut wires =
-            Wires { incoming: None, outgoing: &mut self.packets, capabilities: &self.capabilities };
-        connection.buffered().sockets(|sockets| {
-            (0..room).any(|_| {
+        let mut bytes = self.bytes;
+        let mut wires = Wires {
+            incoming: None,
+            outgoing: &mut self.packets,
+            capabilities: &self.capabilities,
+            leaves: self
+                .offloads
+                .then_some(Leaves { mtu: self.mtu, peer_size: connection.peer_size }),
+        };
+        let all_sent = connection.buffered().sockets(|sockets| {
+            for _ in 0..room {
                 let sent = self.interface.poll_egress(instant(now), &mut wires, sockets);
-                sent == PollResult::None
-            })
-        })
+                if sent == PollResult::None {
+                    return true;
+                }
+                bytes += wires.outgoing.last().map_or(0, |packet| packet.len());
+                if bytes >= BYTES_MAX {
+                    return false;
+                }
+            }
+            false
+        });
+        self.bytes = bytes;
+        all_sent
     }
 
     /// Resets a connection. If somebody owns it, he is told.
@@ -474,7 +528,7 @@ fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut outgoing = Vec::new();
-    let mut wires = Wires { incoming: None, outgoing: &mut outgoing, capabilities };
+    let mut wires = Wires { incoming: None, outgoing: &mut outgoing, capabilities, leaves: None };
     let mut interface = Interface::new(config, &mut wires, Instant::ZERO);
     interface.set_any_ip(true);
     interface
@@ -489,6 +543,7 @@ struct Wires<'w> {
     incoming: Option<&'w [u8]>,
     outgoing: &'w mut Vec<Outgoing>,
     capabilities: &'w DeviceCapabilities,
+    leaves: Option<Leaves>,
 }
 
 impl Device for Wires<'_> {
@@ -503,11 +558,11 @@ impl Device for Wires<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Space<'_>)> {
         let packet = self.incoming.take()?;
-        Some((Incoming(packet), Space(self.outgoing)))
+        Some((Incoming(packet), Space { outgoing: self.outgoing, leaves: self.leaves }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Space<'_>> {
-        Some(Space(self.outgoing))
+        Some(Space { outgoing: self.outgoing, leaves: self.leaves })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -523,17 +578,100 @@ impl RxToken for Incoming<'_> {
     }
 }
 
-struct Space<'a>(&'a mut Vec<Outgoing>);
+struct Space<'a> {
+    outgoing: &'a mut Vec<Outgoing>,
+    leaves: Option<Leaves>,
+}
 
 impl TxToken for Space<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let mut packet = vec![0; ether::HEADER + length];
-        let (_, rest) = packet.split_at_mut(ether::HEADER);
-        let outcome = f(rest);
-        self.0.push(packet);
+        let length = ether::HEADER + length;
+        let mut memory = zeros(length);
+        let (packet, _) = memory.split_at_mut(length);
+        let outcome = f(packet.split_at_mut(ether::HEADER).1);
+        let rest = self.leaves.and_then(|leaves| leaves.rest(packet));
+        self.outgoing.push(Frame::front(memory, length, rest));
         outcome
     }
 }
+
+/// Room for a packet of that length, or more. Where headers are, it is zeros; the data behind them covers the
+/// rest.
+fn zeros(length: usize) -> Vec<u8> {
+    if !(spare::LARGE..=spare::ROOM).contains(&length) {
+        return vec![0; length];
+    }
+    let mut space = spare::take();
+    space.iter_mut().take(HEADERS_MAX).for_each(|byte| *byte = 0);
+    space
+}
+
+/// What has to be known of a connection to leave the finishing of its segments to others.
+#[derive(Clone, Copy)]
+struct Leaves {
+    mtu: usize,
+    /// Bytes of the longest segment that the peer takes.
+    peer_size: u16,
+}
+
+impl Leaves {
+    /// Makes a packet of TCP one that is unfinished: of whatever length, without a checksum. smoltcp has put in
+    /// none, and does not know how long a packet may be in the end.
+    fn rest(self, packet: &mut [u8]) -> Option<Unfinished> {
+        let network = packet.get_mut(ether::HEADER..)?;
+        let is_ipv4 = network.first()? >> 4 == 4;
+        let header = if is_ipv4 { IPV4_HEADER } else { IPV6_HEADER };
+        let parse = if is_ipv4 { Packet::parse_v4 } else { Packet::parse_v6 };
+        let (source, destination) = parse(network).map(|ip| (ip.source, ip.destination)).ok()?;
+        let transport = network.get_mut(header..)?;
+        let sum = pseudo_sum(source, destination, TCP, transport.len());
+        transport.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
+        let options = usize::from(transport.get(12)? >> 4) * 4;
+        let size_max = self.mtu.saturating_sub(header + TCP_HEADER);
+        if let Some((at, _)) = Segment::size_option(transport) {
+            let size = u16::try_from(size_max).unwrap_or(u16::MAX);
+            transport.get_mut(at..at + 2)?.copy_from_slice(&size.to_be_bytes());
+        }
+        let size =
+            size_max.min(self.peer_size.into()).saturating_sub(options.saturating_sub(TCP_HEADER));
+        let data = transport.len().saturating_sub(options);
+        let size = u16::try_from(size).ok().filter(|size| data > usize::from(*size));
+        let start = u16::try_from(ether::HEADER + header).ok()?;
+        Some(Unfinished::segment(start, is_ipv4, size))
+    }
+}
+
+/// What smoltcp is told of the link. It makes no checksums where they are left to others, or not needed, and
+/// looks at none. Where others cut segments, they are as many packets long as fit into the longest.
+fn capabilities(mtu: usize, checksums: bool, offloads: bool) -> DeviceCapabilities {
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ip;
+    capabilities.max_transmission_unit = mtu;
+    capabilities.checksum = ChecksumCapabilities::ignored();
+    capabilities.checksum.ipv4 = Checksum::Tx;
+    if checksums && !offloads {
+        capabilities.checksum.tcp = Checksum::Tx;
+    }
+    if offloads && 2 * mtu <= ether::MTU_MAX {
+        // For IPv6, smoltcp refuses what is longer than this, whoever cuts it.
+        capabilities.max_transmission_unit = ether::MTU_MAX;
+        let longest = |headers: usize| {
+            let size = mtu.saturating_sub(headers).max(1);
+            NonZeroUsize::new(headers + (ether::MTU_MAX - headers) / size * size)
+        };
+        capabilities.segmentation.tcpv4 = longest(IPV4_HEADER + TCP_HEADER);
+        capabilities.segmentation.tcpv6 = longest(IPV6_HEADER + TCP_HEADER);
+    }
+    capabilities
+}
+
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const TCP_HEADER: usize = 20;
+/// Bytes of all headers of a packet at most.
+const HEADERS_MAX: usize = ether::HEADER + IPV6_HEADER + 60;
+/// What smoltcp takes for the least that a peer can mean.
+const PEER_SIZE_MIN: u16 = 48;
 
 /// Ports for connections that begin here (RFC 6335, section 6).
 const FIRST_PORT: u16 = 49_152;
@@ -542,5 +680,7 @@ const PORTS: u16 = 16_384;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A connection is not looked at again before that, except for a reason.
 const SOONEST: Duration = Duration::from_millis(1);
+/// Bytes that are made before they are sent: so they are still in the cache when the wire takes them.
+const BYTES_MAX: usize = 256 << 10;
 /// Segments that a connection sends before others have their turn.
 const SEGMENTS_MAX: usize = 256;

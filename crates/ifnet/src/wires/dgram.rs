@@ -8,7 +8,6 @@ use crate::frame::Frames;
 use crate::wire::{Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -136,32 +135,30 @@ impl Wire for Dgram {
     fn receive(&self, frames: &mut Frames, most: usize) -> io::Result<Received> {
         let mut received = Received::default();
         let mut looked = false;
-        scratch::single(|space| {
-            for _ in 0..most {
-                scratch::clear(space);
-                let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-                match rustix::net::recvfrom(&self.socket, spare_capacity(space), flags) {
-                    Ok((_, length, from)) => {
-                        let begins = space.as_slice() == BEGINNING;
-                        if !self.is_from_peer(from, begins, &mut looked) {
-                            received.malformed += 1;
-                            continue;
-                        }
-                        self.seen(true);
-                        if is_frame(length) {
-                            frames.push(scratch::take(space));
-                        } else if !begins {
-                            received.malformed += 1;
-                        }
+        let mut single = scratch::Single::new();
+        for _ in 0..most {
+            let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+            match rustix::net::recvfrom(&self.socket, single.space(), flags) {
+                Ok((count, length, from)) => {
+                    let begins = single.space().get(..count) == Some(BEGINNING);
+                    if !self.is_from_peer(from, begins, &mut looked) {
+                        received.malformed += 1;
+                        continue;
                     }
-                    Err(Errno::AGAIN) => return Ok(received),
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
+                    self.seen(true);
+                    if is_frame(length) {
+                        frames.push(single.take(count, None));
+                    } else if !begins {
+                        received.malformed += 1;
+                    }
                 }
+                Err(Errno::AGAIN) => return Ok(received),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            received.more = true;
-            Ok(received)
-        })
+        }
+        received.more = true;
+        Ok(received)
     }
 
     fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
@@ -176,7 +173,7 @@ impl Wire for Dgram {
             }
             let result = match &address {
                 Some(address) => {
-                    rights::as_server(|| together::send(&self.socket, rest, &[], Some(address)))
+                    rights::as_server(|| together::send(&self.socket, rest, |_| [], Some(address)))
                 }
                 None => Err(Errno::NOENT),
             };

@@ -3,7 +3,8 @@
 
 #![allow(unsafe_code)] // Nobody wraps these requests, nor those of a tap.
 
-use rustix::ioctl::{IntegerSetter, Opcode, Updater};
+use crate::offload;
+use rustix::ioctl::{IntegerSetter, Opcode, Setter, Updater};
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io;
@@ -69,20 +70,30 @@ pub(super) fn flags(control: impl AsFd, index: u32) -> io::Result<u32> {
     Ok(u32::from(flags as u16))
 }
 
-/// Makes a descriptor of /dev/net/tun that of a tap, without a header before its frames. The kernel
-/// chooses a number for `%d`; what it is called in the end is returned.
+/// Makes a descriptor of /dev/net/tun that of a tap, with the header before its frames that tells what is
+/// left to be done of them. The kernel chooses a number for `%d`; what it is called in the end is returned.
 pub(super) fn make_tap(tun: impl AsFd, name: &str, exclusive: bool) -> io::Result<String> {
     let mut request = request(name)?;
     let exclusive = if exclusive { libc::IFF_TUN_EXCL } else { 0 };
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | exclusive;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | exclusive;
     // The flags of a tap are the bits of an unsigned number.
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     ask::<TUNSETIFF>(&tun, &mut request)?;
-    // SAFETY: it takes a set of flags, of which there are none: the kernel is to cut what is longer
-    // than the MTU, and to reckon checksums.
-    unsafe { rustix::ioctl::ioctl(tun, IntegerSetter::<TUNSETOFFLOAD>::new_usize(0))? };
+    let length = offload::HEADER as libc::c_int;
+    // SAFETY: it takes a pointer to a number, which lives during the call.
+    unsafe { rustix::ioctl::ioctl(&tun, Setter::<TUNSETVNETHDRSZ, _>::new(length))? };
+    offload(&tun, true)?;
     let name = request.ifr_name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0);
     Ok(String::from_utf8_lossy(&name.collect::<Vec<_>>()).into_owned())
+}
+
+/// Whether the kernel leaves checksums and the cutting of long segments of TCP to whoever has that tap.
+pub(super) fn offload(tun: impl AsFd, on: bool) -> io::Result<()> {
+    let all = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    let flags = if on { all as usize } else { 0 };
+    // SAFETY: it takes a set of flags.
+    unsafe { rustix::ioctl::ioctl(tun, IntegerSetter::<TUNSETOFFLOAD>::new_usize(flags))? };
+    Ok(())
 }
 
 /// A request about the interface of that name.
@@ -111,3 +122,4 @@ const SIOCSIFFLAGS: Opcode = libc::SIOCSIFFLAGS as Opcode;
 const SIOCSIFMTU: Opcode = libc::SIOCSIFMTU as Opcode;
 const TUNSETIFF: Opcode = libc::TUNSETIFF as Opcode;
 const TUNSETOFFLOAD: Opcode = libc::TUNSETOFFLOAD as Opcode;
+const TUNSETVNETHDRSZ: Opcode = libc::TUNSETVNETHDRSZ as Opcode;

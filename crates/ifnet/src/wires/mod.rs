@@ -12,7 +12,6 @@ mod cloners;
 pub mod dgram;
 pub mod framing;
 mod kernel_link;
-pub mod offload;
 pub mod packet;
 mod raw;
 mod readiness;

@@ -3,11 +3,11 @@
 
 use super::carrier::Carrier;
 use super::kernel_link::KernelLink;
-use super::offload::{self, Unfinished};
 use super::raw::{Message, PacketSocket};
 use super::readiness::{Events, Readiness};
 use super::{OpenError, VLAN_TAG, is_frame, scratch, together};
-use crate::frame::Frames;
+use crate::frame::{Frame, Frames};
+use crate::offload::{self, FINISHED, Unfinished};
 use crate::wire::{Changed, Received, Sent, Wire};
 use holm_lifetime::sync::Mutex;
 use holm_lifetime::sync::atomic::{AtomicU32, Ordering};
@@ -26,8 +26,9 @@ pub struct PacketOptions {
 /// neither brought up nor otherwise changed, except that it hears what is for other addresses too. The
 /// kernel goes on hearing what it heard before.
 ///
-/// Frames come as they would on a wire: checksums that the kernel has left to the hardware are put in,
-/// and so are VLAN tags; long segments and datagrams that it has left to be cut are.
+/// Checksums and the cutting of long segments are left to whoever takes a frame, as the kernel leaves them to
+/// the hardware, and the kernel does both where the interface can't. VLAN tags are put in, and what has one is
+/// finished.
 ///
 /// They are received with recvmmsg(2). A ring takes memory for good, and lets a frame that comes alone
 /// wait for the block to be full or for a millisecond.
@@ -103,7 +104,7 @@ impl Wire for Packet {
                         let before = self.dropped.swap(dropped, Ordering::Relaxed);
                         received.missed += u64::from(dropped.wrapping_sub(before));
                     }
-                    if finish(message, frames).is_none() {
+                    if take(message, frames).is_none() {
                         received.malformed += 1;
                     }
                 });
@@ -132,12 +133,13 @@ impl Wire for Packet {
     fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
         let mut sent = Sent::default();
         let mut taken = 0;
+        let header = |frame: &Frame| frame.rest().map_or(FINISHED, |rest| rest.header(frame));
         let waits = loop {
             let rest = frames.get(taken..).unwrap_or_default();
             if rest.is_empty() {
                 break false;
             }
-            match together::send(&self.socket, rest, &[0; offload::HEADER], None) {
+            match together::send(&self.socket, rest, header, None) {
                 Ok(count) => {
                     for frame in rest.iter().take(count) {
                         sent.frames += 1;
@@ -161,6 +163,10 @@ impl Wire for Packet {
         Ok(sent)
     }
 
+    fn offloads(&self) -> bool {
+        true
+    }
+
     fn has_peer(&self) -> bool {
         self.carrier.is_up()
     }
@@ -180,12 +186,18 @@ impl Wire for Packet {
     }
 }
 
-/// Appends the frames of a message, finished, and with its tag.
-fn finish(message: Message<'_>, frames: &mut Frames) -> Option<()> {
+/// Appends what a message has brought.
+fn take(message: Message<'_>, frames: &mut Frames) -> Option<()> {
     let Message { bytes, length, tag, .. } = message;
     let whole = length == bytes.len();
     let (header, bytes) = bytes.split_first_chunk_mut()?;
     let tagged = bytes.len() + if tag.is_some() { VLAN_TAG } else { 0 };
     (whole && is_frame(tagged)).then_some(())?;
-    Unfinished::parse(*header).finish(bytes, tag, frames)
+    match (Unfinished::parse(*header), tag) {
+        (None, None) => frames.push((&*bytes).into()),
+        (Some(rest), None) => frames.push(Frame::unfinished(bytes.to_vec(), rest)),
+        (None, Some(_)) => frames.push(offload::joined(bytes, tag, &[])?),
+        (Some(rest), Some(_)) => rest.finish(bytes, tag, frames)?,
+    }
+    Some(())
 }

@@ -1,15 +1,15 @@
 //! `tap`: an interface of the kernel whose other end is this process.
 
 use super::carrier::Carrier;
-use super::kernel_link::{KernelLink, make_tap};
+use super::kernel_link::{self, KernelLink, make_tap};
 use super::{OpenError, is_frame, scratch};
 use crate::frame::Frames;
+use crate::offload::{FINISHED, HEADER, Unfinished};
 use crate::wire::{Changed, Received, Sent, Wire};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
-use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a [`Tap`] is.
@@ -23,6 +23,9 @@ pub struct TapOptions {
 ///
 /// A persistent tap that somebody else has made, for this user perhaps, is used as it is: its MTU stays,
 /// and it is not brought up.
+///
+/// Neither end makes checksums for the other, or cuts long segments of TCP: what crosses a tap stays within
+/// the machine's memory. So a segment of up to 64 KiB crosses it in one call whatever the MTU is.
 #[derive(Debug)]
 pub struct Tap {
     tun: OwnedFd,
@@ -98,32 +101,39 @@ impl Wire for Tap {
         if self.carrier.has_changed() {
             self.seen(self.carrier.is_up());
         }
-        scratch::single(|space| {
-            for _ in 0..most {
-                scratch::clear(space);
-                match rustix::io::read(&self.tun, spare_capacity(space)) {
-                    // There is room for a byte more: what is longer is not taken for a frame.
-                    Ok(count) if is_frame(count) => frames.push(scratch::take(space)),
-                    Ok(_) => received.malformed += 1,
-                    Err(Errno::AGAIN) => return Ok(received),
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
+        let mut single = scratch::Single::new();
+        let mut bytes = 0;
+        for _ in 0..most {
+            let mut header = FINISHED;
+            let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(single.space())];
+            match rustix::io::readv(&self.tun, &mut parts).map(|count| count.checked_sub(HEADER)) {
+                Ok(Some(count)) if is_frame(count) => {
+                    bytes += count;
+                    frames.push(single.take(count, Unfinished::parse(header)));
                 }
-                self.seen(true);
+                Ok(_) => received.malformed += 1,
+                Err(Errno::AGAIN) => return Ok(received),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            received.more = true;
-            Ok(received)
-        })
+            self.seen(true);
+            if bytes >= scratch::BYTES {
+                break;
+            }
+        }
+        received.more = true;
+        Ok(received)
     }
 
     fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
         let mut sent = Sent::default();
         let mut taken = 0;
         for frame in &*frames {
-            match rustix::io::write(&self.tun, frame) {
-                Ok(count) => {
+            let header = frame.rest().map_or(FINISHED, |rest| rest.header(frame));
+            match rustix::io::writev(&self.tun, &[IoSlice::new(&header), IoSlice::new(frame)]) {
+                Ok(_) => {
                     sent.frames += 1;
-                    sent.bytes += count as u64;
+                    sent.bytes += frame.len() as u64;
                     self.seen(true);
                 }
                 Err(Errno::AGAIN) => break,
@@ -140,6 +150,10 @@ impl Wire for Tap {
         Ok(sent)
     }
 
+    fn offloads(&self) -> bool {
+        true
+    }
+
     fn has_peer(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
     }
@@ -150,6 +164,15 @@ impl Wire for Tap {
 
     fn set_mtu(&self, mtu: usize) -> io::Result<()> {
         if self.made { self.link.set_mtu(mtu) } else { Ok(()) }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if !self.made {
+            // Whoever opens it next may know nothing of the header.
+            let _ = kernel_link::offload(&self.tun, false);
+        }
     }
 }
 

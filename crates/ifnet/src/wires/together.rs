@@ -6,15 +6,18 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmm
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
-/// Sends the first of `frames`, each after `header`, and returns how many of them.
-pub(super) fn send(
+/// Sends the first of `frames`, each after its header, and returns how many of them.
+pub(super) fn send<const N: usize>(
     socket: impl AsFd,
     frames: &[Frame],
-    header: &[u8],
+    header: impl Fn(&Frame) -> [u8; N],
     to: Option<&SocketAddrAny>,
 ) -> rustix::io::Result<usize> {
-    let frames = frames.iter().take(BATCH);
-    let parts: Vec<_> = frames.map(|frame| [IoSlice::new(header), IoSlice::new(frame)]).collect();
+    let frames = frames.get(..BATCH).unwrap_or(frames);
+    let headers: Vec<_> = frames.iter().map(header).collect();
+    let parts = headers.iter().zip(frames);
+    let parts: Vec<_> =
+        parts.map(|(header, frame)| [IoSlice::new(header), IoSlice::new(frame)]).collect();
     let mut nothing: Vec<_> = parts.iter().map(|_| SendAncillaryBuffer::default()).collect();
     let message = |(parts, nothing)| match to {
         Some(to) => MMsgHdr::new_with_addr(to, parts, nothing),

@@ -30,11 +30,11 @@ pub fn lagg(ns: &Ns, name: &str, protocol: Protocol, ports: &[&str]) {
     }
 }
 
-fn join(ns: &Ns, lagg: &str, port: &str) {
+pub fn join(ns: &Ns, lagg: &str, port: &str) {
     ns.tell(lagg, Request::Lagg(LaggRequest::AddPort(named(port))));
 }
 
-fn leave(ns: &Ns, lagg: &str, port: &str) {
+pub fn leave(ns: &Ns, lagg: &str, port: &str) {
     ns.tell(lagg, Request::Lagg(LaggRequest::RemovePort(named(port))));
 }
 

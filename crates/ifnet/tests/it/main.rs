@@ -7,6 +7,7 @@ mod events;
 mod lagg;
 mod life;
 mod names;
+mod offload;
 mod pair;
 mod requests;
 #[path = "../support/sockets.rs"]

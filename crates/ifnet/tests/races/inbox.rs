@@ -194,7 +194,7 @@ fn set_receiver(ns: &Namespace, name: &str, receiver: Arc<dyn Receiver>) {
     drop(interface.set_receiver(Some(receiver), guard.token()));
 }
 
-fn frame(number: u32) -> Box<[u8]> {
+fn frame(number: u32) -> holm_ifnet::Frame {
     let mut frame = vec![0; 60];
     frame[59] = number as u8;
     frame.into()

@@ -123,7 +123,7 @@ impl Outside for End {
     }
 
     fn transmit(&self, frames: Frames) {
-        let is_datagram = |frame: &&Box<[u8]>| frame[12..14] == [8, 0] && frame[23] == 17;
+        let is_datagram = |frame: &&holm_ifnet::Frame| frame[12..14] == [8, 0] && frame[23] == 17;
         self.0.transmit(frames.iter().filter(is_datagram).map(|frame| frame[42]));
     }
 

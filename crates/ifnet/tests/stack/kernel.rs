@@ -1,12 +1,16 @@
 //! A tap, and at its other end this machine's kernel. As root.
 
-use crate::world::{NFS, Ns, World, bytes, new};
+use crate::world::{NFS, Ns, World, bytes, named, new};
+use holm_ifnet::ether::HEADER;
 use holm_ifnet::wires::{Tap, TapOptions};
-use holm_ifnet::{Cloner, Driver, DriverError, NewInterface, Request, WireDriver};
+use holm_ifnet::{
+    Cloner, Driver, DriverError, Frame, Interface, NewInterface, Request, Way, WireDriver,
+};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
@@ -86,6 +90,89 @@ fn kernel_exchanges_streams_with_us() {
                 });
                 assert!(came == sent);
             }
+        });
+    }
+}
+
+/// What passes by a tap while somebody looks, and the longest frame of it.
+struct Looks {
+    mtu: usize,
+    frames: AtomicUsize,
+}
+
+impl holm_ifnet::Tap for Looks {
+    fn saw(&self, _: &Interface, _: Way, frames: &[Frame]) {
+        for frame in frames {
+            assert!(frame.len() <= HEADER + self.mtu && frame.rest().is_none());
+            if let Some(sum) = sum(frame) {
+                assert_eq!(sum, 0xffff, "a checksum is wrong");
+                self.frames.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The sum over what the checksum of a segment of TCP covers, itself included: all ones if it is right.
+fn sum(frame: &[u8]) -> Option<u16> {
+    let packet = frame.get(HEADER..)?;
+    let (addresses, segment) = match packet.first()? >> 4 {
+        4 if packet[9] == 6 => {
+            let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+            (&packet[12..20], &packet[20..length])
+        }
+        6 if packet[6] == 6 => (&packet[8..40], &packet[40..]),
+        _ => return None,
+    };
+    let length = (segment.len() as u32).to_be_bytes();
+    let covered = [addresses, &[0, 6], &length, segment].concat();
+    let sum = covered.chunks(2).fold(0_u64, |sum, pair| {
+        sum + u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+    });
+    let once = (sum & 0xffff) + (sum >> 16);
+    Some(((once & 0xffff) + (once >> 16)) as u16)
+}
+
+/// Sends bytes to who sends them back, and compares.
+fn echo(stream: &TcpStream, sent: &[u8]) {
+    let mut came = vec![0; sent.len()];
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&*stream).write_all(sent).unwrap());
+        (&*stream).read_exact(&mut came).unwrap();
+    });
+    assert!(came == sent);
+}
+
+/// Long segments cross a tap of the usual MTU in one piece, as nobody cuts them on the way, and no more than the
+/// first are lost when somebody begins or ends to look, who sees them as they would be on a wire.
+#[test]
+fn kernel_exchanges_long_segments_with_us_unless_somebody_looks() {
+    for mtu in [1500, 65_521] {
+        with_a_tap(mtu, |ns, addresses| {
+            let interface = ns.interfaces.find(named("wan")).unwrap();
+            for &address in addresses {
+                let stream = TcpStream::connect(SocketAddr::new(address, NFS)).unwrap();
+                let sent = bytes(mtu as u32, 4_000_000);
+                let counted = || {
+                    let values = interface.counters().values();
+                    [values.sent, values.received].map(|way| (way.frames, way.bytes))
+                };
+                let before = counted();
+                echo(&stream, &sent);
+                // The last may not be counted yet.
+                for (before, after) in before.into_iter().zip(counted()) {
+                    let (frames, bytes) = (after.0 - before.0, after.1 - before.1);
+                    assert!(bytes > 3_500_000 && frames < 1000, "{frames} frames, MTU {mtu}");
+                }
+                let looks = Arc::new(Looks { mtu, frames: AtomicUsize::new(0) });
+                let tap: Arc<dyn holm_ifnet::Tap> = looks.clone();
+                interface.add_tap(tap.clone());
+                echo(&stream, &sent);
+                interface.remove_tap(&tap);
+                assert!(looks.frames.load(Ordering::Relaxed) > 2 * 4_000_000 / mtu);
+                echo(&stream, &sent);
+            }
+            let values = interface.counters().values();
+            assert_eq!(values.received.dropped_in_all(), 0);
         });
     }
 }

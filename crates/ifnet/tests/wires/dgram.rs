@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-fn read(peer: &UnixDatagram) -> Box<[u8]> {
+fn read(peer: &UnixDatagram) -> holm_ifnet::Frame {
     let mut space = vec![0; FRAME_MAX + 1];
     let count = peer.recv(&mut space).unwrap();
     space[..count].into()

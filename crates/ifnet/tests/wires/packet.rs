@@ -3,6 +3,7 @@
 use crate::world::{Driven, bring_up, close, frame, in_a_netns, ip, other_netns};
 use holm_ifnet::Frame;
 use holm_ifnet::ether::{Ethernet, HEADER};
+use holm_ifnet::frame::finish_all;
 use holm_ifnet::wire::Wire;
 use holm_ifnet::wires::{Packet, PacketOptions, Tap, TapOptions};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
@@ -72,8 +73,7 @@ fn vlan_tags_are_put_back() {
         let mut peer = tap("vm0");
         let mut wire = open("vm0");
         let plain = frame(1, 100);
-        let tagged: Frame =
-            [&plain[..12], &[0x81, 0, 0x20, 7], &plain[12..]].concat().into_boxed_slice();
+        let tagged: Frame = [&plain[..12], &[0x81, 0, 0x20, 7], &plain[12..]].concat().into();
         peer.send([tagged.clone()]);
         assert_eq!(wire.frame(), tagged);
         wire.send([tagged.clone()]);
@@ -82,9 +82,9 @@ fn vlan_tags_are_put_back() {
 }
 
 /// The kernel's own TCP and UDP over a veth pair: what one end sends is never put on a wire, so it comes
-/// without checksums, and uncut.
+/// without checksums, and uncut, and says so.
 #[test]
-fn frames_come_finished() {
+fn frames_that_come_can_be_finished() {
     /// As many as wait in the socket: they are received in the end.
     const BYTES: usize = 200_000;
     in_a_netns(|| {
@@ -122,6 +122,9 @@ fn frames_come_finished() {
             assert_eq!((wire.received.malformed, wire.received.missed), (0, 0));
             in_one_piece(&wire.frames) >= BYTES
         });
+        assert_eq!(in_one_piece(&wire.frames), BYTES);
+        assert!(wire.frames.iter().any(|frame| frame.len() > 1514 && frame.rest().is_some()));
+        assert_eq!(finish_all(&mut wire.frames), 0);
         assert_eq!(in_one_piece(&wire.frames), BYTES);
         assert!(wire.frames.iter().all(|frame| frame.len() <= 1514));
         for frame in wire.frames.iter().filter(|frame| transport(frame).is_some()) {

@@ -35,7 +35,7 @@ fn frames_go_both_ways() {
                 assert_eq!(tap.frame(), frame(number + 10, bytes));
             }
             // One that has a VLAN tag is longer by that.
-            let mut tagged = frame(20, mtu + 14).into_vec();
+            let mut tagged = frame(20, mtu + 14).to_vec();
             tagged.splice(12..12, [0x81, 0, 0x20, 7]);
             tap.send([tagged.clone().into()]);
             assert!(*kernel.frame() == tagged[..]);

@@ -256,5 +256,5 @@ fn disguised(net: &mut Net, bytes: &[u8], kind: u8) -> Vec<u8> {
     }
     let ether_type = if v6 { 0x86dd } else { 0x0800 };
     frame[..14].copy_from_slice(&ether::header(mac(1), mac(2), ether_type));
-    frame
+    frame.to_vec()
 }

@@ -57,7 +57,7 @@ fn an_echo_of_any_size_that_the_link_carries_comes_back() {
                 (IpAddr::V6(peer), IpAddr::V6(us)) => {
                     framed(icmp::solicitation((mac(2), peer), us).unwrap(), mac(2), mac(1))
                 }
-                (IpAddr::V4(peer), IpAddr::V4(us)) => arp::request((mac(2), peer), us).into_vec(),
+                (IpAddr::V4(peer), IpAddr::V4(us)) => arp::request((mac(2), peer), us),
                 _ => unreachable!(),
             };
             machine.input(Duration::ZERO, &solicited);

@@ -9,7 +9,7 @@ use super::connection::{ConnectionId, Ends};
 use super::machine::Machine;
 use super::{Config, Limits};
 use crate::MacAddress;
-use crate::frame::Frame;
+use crate::frame::{Frame, Frames};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +36,8 @@ pub(super) struct Net {
     /// Connections that a machine has taken.
     pub(super) accepted: [Accepted; 2],
     pub(super) weather: Weather,
+    /// What is sent unfinished is finished on the way.
+    pub(super) finishes: bool,
     under_way: BTreeMap<(Duration, u64), (usize, Frame)>,
     count: u64,
     random: u64,
@@ -66,6 +68,7 @@ impl Net {
             machines: [Machine::new(&first), Machine::new(&second)],
             accepted: Default::default(),
             weather: Weather::default(),
+            finishes: true,
             under_way: BTreeMap::new(),
             count: 0,
             random: seed | 1,
@@ -110,7 +113,15 @@ impl Net {
             for (acceptor, id, ends) in news.accepted {
                 acceptor(id, ends);
             }
+            let mut pieces = Frames::new();
             for frame in frames {
+                if self.finishes {
+                    frame.finish(&mut pieces).unwrap();
+                } else {
+                    pieces.push(frame);
+                }
+            }
+            for frame in pieces {
                 self.carry(1 - n, frame);
             }
         }
@@ -143,7 +154,7 @@ impl Net {
             && at <= self.now
         {
             let (to, frame) = self.under_way.remove(&(at, n)).unwrap();
-            self.machines[to].input(self.now, &frame);
+            self.machines[to].input_frame(self.now, &frame);
         }
         self.collect();
         true

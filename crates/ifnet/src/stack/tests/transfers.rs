@@ -1,8 +1,8 @@
 //! Connections that carry something.
 
 use super::{NFS, Net, Weather, address, config, mac};
-use crate::stack::Limits;
 use crate::stack::connection::ConnectionId;
+use crate::stack::{Config, Limits, Reason};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -62,6 +62,71 @@ fn everything_arrives_in_order_whatever_the_link_does() {
     }
 }
 
+/// Who leaves the finishing to others makes long segments, whatever the MTU of the link, which arrive as they
+/// are or as what they were cut into; also while that changes, and when the other has smaller packets.
+#[test]
+fn everything_arrives_when_finishing_is_left_to_others() {
+    for (seed, finishes) in [(1, true), (2, false), (3, true)] {
+        for (mtu, mtu_of_other, v6) in [
+            (576, 576, false),
+            (1500, 1500, true),
+            (1500, 1500, false),
+            (65_521, 65_521, false),
+            (9000, 1500, true),
+            (1500, 9000, false),
+        ] {
+            let mut net = Net::with(config(1, mtu), config(2, mtu_of_other), seed);
+            net.finishes = finishes;
+            net.machines.iter_mut().for_each(|machine| machine.set_offloads(true));
+            net.listen(0, NFS);
+            if seed == 3 {
+                net.weather = Weather { lost: 5, twice: 20, late: 100 };
+            }
+            let ids = net.connect(v6);
+            let (there, back) = (bytes(1, 300_000), bytes(2, 200_000));
+            exchange(&mut net, ids, &there, &back);
+            net.machines.iter_mut().for_each(|machine| machine.set_offloads(false));
+            exchange(&mut net, ids, &there, &back);
+            net.machines.iter_mut().for_each(|machine| machine.set_offloads(true));
+            exchange(&mut net, ids, &there, &back);
+            finish(&mut net, ids);
+            for machine in &net.machines {
+                for wrong in [Reason::Checksum, Reason::Malformed, Reason::Truncated] {
+                    assert_eq!(machine.usage().dropped.get(wrong), 0, "{wrong:?}, {mtu}");
+                }
+            }
+        }
+    }
+}
+
+/// The sizes of what a machine sends on a connection that nobody hinders.
+fn sizes(mtu: usize, v6: bool, offloads: bool) -> Vec<(usize, usize)> {
+    let mut net = Net::new(mtu, 1);
+    net.machines[1].set_offloads(offloads);
+    net.listen(0, NFS);
+    let ids = net.connect(v6);
+    // Until the window is open.
+    exchange(&mut net, ids, &bytes(1, 3_000_000), &bytes(2, 10));
+    net.pass(Duration::from_secs(1));
+    net.send(1, ids.0, &bytes(3, 500_000));
+    let (frames, _) = net.machines[1].settle(net.now, usize::MAX);
+    frames.iter().map(|frame| (frame.len(), frame.longest().unwrap())).collect()
+}
+
+#[test]
+fn long_segments_are_made_of_whole_packets_of_the_link() {
+    for v6 in [false, true] {
+        let headers = if v6 { 60 } else { 40 };
+        let packet = 1500 - headers;
+        let (long, data) = ((65_521 - headers) / packet * packet, 14 + headers);
+        let sizes_of = |mtu, offloads| sizes(mtu, v6, offloads);
+        let made = sizes_of(1500, true);
+        assert!(made.starts_with(&[(long + data, 1514)]), "{made:?}");
+        assert!(sizes_of(1500, false).starts_with(&[(1514, 1514); 20]));
+        assert!(sizes_of(65_521, true).starts_with(&[(65_535, 65_535)]));
+    }
+}
+
 #[test]
 fn a_large_transfer_fills_and_drains_all_buffers() {
     let mut net = Net::new(65_521, 1);
@@ -73,7 +138,9 @@ fn a_large_transfer_fills_and_drains_all_buffers() {
 
 #[test]
 fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
-    let mut net = Net::new(1500, 5);
+    let limits = Limits { room_max: 1 << 20, ..Limits::default() };
+    let config = |n| Config { limits, ..config(n, 1500) };
+    let mut net = Net::with(config(1), config(2), 5);
     net.listen(0, NFS);
     let ids = net.connect(true);
     let all = bytes(3, 5 << 19);
@@ -85,7 +152,7 @@ fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
             break;
         }
     }
-    let most = 2 * Limits::default().room_max;
+    let most = 2 * limits.room_max;
     assert!((most / 2..=most).contains(&sent), "{sent} bytes are on their way");
     let mut came = Vec::new();
     net.until(|net| {

@@ -1,16 +1,17 @@
-//! Frames that the kernel hands over unfinished: it leaves checksums, and the cutting of long segments,
-//! to the hardware, and between two interfaces of its own nobody does it.
+//! Frames that are handed over unfinished, as network cards take them: the checksum is left out, and a long
+//! segment is left whole, to be cut by whoever puts it on a wire. The kernel does so between two interfaces
+//! of its own, where nobody ever does the rest, and so do our stacks and those at the other end of a tap.
 
-use super::VLAN_TAG;
 use crate::ether::{HEADER as ETHERNET, MacAddress};
 use crate::frame::{Frame, Frames};
 
-/// What stands before each frame of a packet socket with `PACKET_VNET_HDR`: the header of virtio's
-/// network device (virtio 1.2, section 5.1.6), in the byte order of the machine.
+/// What is left to be done of a frame. The kernel says so in the header of virtio's network device (virtio
+/// 1.2, section 5.1.6), in the byte order of the machine, before each frame of a tap with `IFF_VNET_HDR` and
+/// of a packet socket with `PACKET_VNET_HDR`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfinished {
     /// From which byte on the checksum is to be reckoned, and how far behind that it is to be put.
-    checksum: Option<(usize, usize)>,
+    checksum: Option<(u16, u16)>,
     /// What it is to be cut into.
     pieces: Pieces,
 }
@@ -18,55 +19,127 @@ pub struct Unfinished {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pieces {
     One,
-    /// Each with so many bytes behind its headers.
-    Segments(usize),
-    Datagrams(usize),
+    /// Each with so many bytes behind its headers; and how the kernel calls that.
+    Segments(u16, u8),
+    Datagrams(u16),
     Unknown,
 }
 
 /// Bytes of the header.
 pub const HEADER: usize = 10;
 
+/// The header of a frame of which nothing is left to be done.
+pub const FINISHED: [u8; HEADER] = [0; HEADER];
+
 impl Unfinished {
-    /// Reads the header.
-    pub fn parse(header: [u8; HEADER]) -> Self {
+    /// Reads the header. `None`: the frame is as it is on a wire.
+    pub fn parse(header: [u8; HEADER]) -> Option<Self> {
         let [flags, kind, _, _, size, size_2, start, start_2, offset, offset_2] = header;
-        let size = u16::from_ne_bytes([size, size_2]).into();
-        let start = u16::from_ne_bytes([start, start_2]).into();
-        let offset = u16::from_ne_bytes([offset, offset_2]).into();
+        let size = u16::from_ne_bytes([size, size_2]);
+        let start = u16::from_ne_bytes([start, start_2]);
+        let offset = u16::from_ne_bytes([offset, offset_2]);
         let pieces = match kind & !CUT_WITH_ECN {
             CUT_NONE => Pieces::One,
-            CUT_TCP4 | CUT_TCP6 => Pieces::Segments(size),
+            CUT_TCP4 | CUT_TCP6 => Pieces::Segments(size, kind),
             CUT_UDP => Pieces::Datagrams(size),
             _ => Pieces::Unknown,
         };
-        Self { checksum: (flags & NEEDS_CHECKSUM != 0).then_some((start, offset)), pieces }
+        let checksum = (flags & NEEDS_CHECKSUM != 0).then_some((start, offset));
+        let finished = checksum.is_none() && pieces == Pieces::One;
+        (!finished).then_some(Self { checksum, pieces })
+    }
+
+    /// A segment of TCP whose header begins at that byte of the frame and has the sum of the pseudo-header in
+    /// place of the checksum; to be cut into segments of `size` bytes, if that is given.
+    pub fn segment(start: u16, is_ipv4: bool, size: Option<u16>) -> Self {
+        let kind = if is_ipv4 { CUT_TCP4 } else { CUT_TCP6 };
+        let pieces = size.map_or(Pieces::One, |size| Pieces::Segments(size, kind));
+        Self { checksum: Some((start, TCP_CHECKSUM)), pieces }
+    }
+
+    /// The header that says so of that frame.
+    pub fn header(self, frame: &[u8]) -> [u8; HEADER] {
+        let (flags, (start, offset)) = match self.checksum {
+            Some(checksum) => (NEEDS_CHECKSUM, checksum),
+            None => (0, (0, 0)),
+        };
+        let (kind, size) = match self.pieces {
+            Pieces::One => (CUT_NONE, 0),
+            Pieces::Segments(size, kind) => (kind, size),
+            Pieces::Datagrams(size) => (CUT_UDP, size),
+            // Nobody takes it.
+            Pieces::Unknown => (u8::MAX, 0),
+        };
+        // Only a hint, which the kernel makes longer where it has to.
+        let headers = self.headers(frame).and_then(|headers| u16::try_from(headers).ok());
+        let [h, i] = headers.unwrap_or(0).to_ne_bytes();
+        let ([a, b], [c, d]) = (size.to_ne_bytes(), start.to_ne_bytes());
+        let [e, f] = offset.to_ne_bytes();
+        [flags, kind, h, i, a, b, c, d, e, f]
+    }
+
+    /// Whether it is one segment of TCP, however long, or one frame.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.pieces, Pieces::One | Pieces::Segments(..))
+    }
+
+    /// Whether it is one frame.
+    pub(crate) fn is_one(&self) -> bool {
+        self.pieces == Pieces::One
+    }
+
+    /// Bytes of the longest frame that it is to be cut into, if it can be.
+    pub(crate) fn longest(&self, frame: &[u8]) -> Option<usize> {
+        let size = match self.pieces {
+            Pieces::One => return Some(frame.len()),
+            Pieces::Segments(size, _) | Pieces::Datagrams(size) => usize::from(size),
+            Pieces::Unknown => return None,
+        };
+        let headers = self.headers(frame)?;
+        let payload = frame.len().checked_sub(headers)?;
+        (size > 0).then_some(headers + payload.min(size))
+    }
+
+    /// Puts in the checksum of a frame that is not to be cut. `None` if that would lie outside.
+    pub(crate) fn put_checksum(self, frame: &mut [u8]) -> Option<()> {
+        let Some((start, offset)) = self.checksum else { return Some(()) };
+        put_checksum(frame, start.into(), offset.into())
     }
 
     /// Finishes a frame and appends it, or what it is cut into, to `frames`, with a VLAN tag if there is
     /// one. None if it can't be.
     pub fn finish(self, frame: &mut [u8], tag: Option<[u8; 4]>, frames: &mut Frames) -> Option<()> {
-        match (self.pieces, self.checksum) {
-            (Pieces::One, checksum) => {
-                if let Some((start, offset)) = checksum {
-                    put_checksum(frame, start, offset)?;
-                }
+        let (size, tcp) = match self.pieces {
+            Pieces::One => {
+                self.put_checksum(frame)?;
                 frames.push(joined(frame, tag, &[])?);
-                Some(())
+                return Some(());
             }
-            (Pieces::Segments(size), Some((start, _))) => {
-                let length = usize::from(frame.get(start + TCP_LENGTH)? >> 4) * 4;
-                let cut = Cut { transport: start, length, tcp: true };
-                (length >= TCP_LENGTH_MIN).then(|| cut.all(frame, size, tag, frames))?
-            }
-            (Pieces::Datagrams(size), Some((start, _))) => {
-                let cut = Cut { transport: start, length: UDP_HEADER, tcp: false };
-                cut.all(frame, size, tag, frames)
-            }
-            _ => None,
-        }
+            Pieces::Segments(size, _) => (size, true),
+            Pieces::Datagrams(size) => (size, false),
+            Pieces::Unknown => return None,
+        };
+        let (start, _) = self.checksum?;
+        let (transport, headers) = (usize::from(start), self.headers(frame)?);
+        let cut = Cut { transport, length: headers.checked_sub(transport)?, tcp };
+        cut.all(frame, size.into(), tag, frames)
+    }
+
+    /// Bytes of the headers that each piece has. `None`: it is not to be cut, or its headers are not all there.
+    fn headers(self, frame: &[u8]) -> Option<usize> {
+        let start = usize::from(self.checksum?.0);
+        let length = match self.pieces {
+            Pieces::Segments(..) => usize::from(frame.get(start + TCP_LENGTH)? >> 4) * 4,
+            Pieces::Datagrams(_) => UDP_HEADER,
+            Pieces::One | Pieces::Unknown => return None,
+        };
+        let enough = !matches!(self.pieces, Pieces::Segments(..)) || length >= TCP_LENGTH_MIN;
+        (enough && start + length <= frame.len()).then_some(start + length)
     }
 }
+
+/// A VLAN tag (IEEE 802.1Q, clause 9.3).
+const VLAN_TAG: usize = 4;
 
 /// How one long segment becomes many, or one long datagram.
 struct Cut {
@@ -135,7 +208,7 @@ impl Cut {
                 flags &= !(FIN | PSH);
             }
             put(transport, 13, [flags])?;
-            16
+            usize::from(TCP_CHECKSUM)
         } else {
             put(transport, 4, (behind as u16).to_be_bytes())?;
             6
@@ -213,7 +286,7 @@ fn fold(mut sum: u32) -> u16 {
 }
 
 /// A frame of two parts, with a tag behind its addresses.
-fn joined(head: &[u8], tag: Option<[u8; VLAN_TAG]>, tail: &[u8]) -> Option<Frame> {
+pub(crate) fn joined(head: &[u8], tag: Option<[u8; VLAN_TAG]>, tail: &[u8]) -> Option<Frame> {
     let (addresses, rest) = head.split_at_checked(2 * size_of::<MacAddress>())?;
     let tag = tag.as_ref().map_or(&[][..], |tag| tag);
     Some([addresses, tag, rest, tail].concat().into())
@@ -234,8 +307,9 @@ const CUT_TCP4: u8 = 1;
 const CUT_TCP6: u8 = 4;
 const CUT_UDP: u8 = 5;
 const CUT_WITH_ECN: u8 = 0x80;
-/// Into how many pieces a frame is cut at most: who makes more of it means no good.
-pub const PIECES_MAX: usize = 1024;
+/// Into how many pieces a frame is cut at most: who makes more of it means no good. The smallest segments that
+/// a peer of ours can ask for have 48 bytes.
+pub const PIECES_MAX: usize = 1400;
 
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
@@ -249,6 +323,8 @@ const UDP_HEADER: usize = 8;
 /// Where TCP's header tells its own length, in units of four bytes.
 const TCP_LENGTH: usize = 12;
 const TCP_LENGTH_MIN: usize = 20;
+/// Where its checksum is.
+const TCP_CHECKSUM: u16 = 16;
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
@@ -288,7 +364,10 @@ mod tests {
 
     fn finish(header: [u8; HEADER], frame: &[u8], tag: Option<[u8; 4]>) -> Option<Frames> {
         let mut frames = Frames::new();
-        Unfinished::parse(header).finish(&mut frame.to_vec(), tag, &mut frames)?;
+        match Unfinished::parse(header) {
+            Some(rest) => rest.finish(&mut frame.to_vec(), tag, &mut frames)?,
+            None => frames.push(frame.into()),
+        }
         Some(frames)
     }
 
@@ -340,8 +419,72 @@ mod tests {
         }
         for size in [0_u16, 1] {
             [header[4], header[5]] = size.to_ne_bytes();
-            let long = [&frame[..], &[0; 1000]].concat();
+            let long = [&frame[..], &[0; PIECES_MAX]].concat();
             assert_eq!(finish(header, &long, None), None, "{size}");
+        }
+    }
+
+    #[test]
+    fn header_says_again_what_was_read() {
+        let plain = Unfinished::parse(header(1, 0, 34, 16)).unwrap();
+        assert_eq!(plain.header(&[0; 100]), header(1, 0, 34, 16));
+        assert_eq!(plain, Unfinished::segment(34, true, None));
+        let mut long = vec![0; 1000];
+        long[54 + 12] = 0x80;
+        for (is_ipv4, kind) in [(true, 1), (false, 4)] {
+            let made = Unfinished::segment(54, is_ipv4, Some(400)).header(&long);
+            let mut expected = header(1, kind, 54, 16);
+            [expected[2], expected[3]] = (54_u16 + 32).to_ne_bytes();
+            [expected[4], expected[5]] = 400_u16.to_ne_bytes();
+            assert_eq!(made, expected);
+            assert_eq!(Unfinished::parse(made), Some(Unfinished::segment(54, is_ipv4, Some(400))));
+        }
+        assert_eq!(Unfinished::parse(FINISHED), None);
+        // The kernel has looked at the checksum: nothing is left to be done.
+        assert_eq!(Unfinished::parse(header(2, 0, 0, 0)), None);
+    }
+
+    #[test]
+    fn longest_piece_is_known_before_it_is_cut() {
+        let mut frame = vec![0; 1000];
+        frame[34 + 12] = 0x50;
+        let longest = |size| Unfinished::segment(34, true, size).longest(&frame);
+        assert_eq!(longest(None), Some(1000));
+        assert_eq!(longest(Some(400)), Some(454));
+        assert_eq!(longest(Some(946)), Some(1000));
+        assert_eq!(longest(Some(u16::MAX)), Some(1000), "more than there is");
+        assert_eq!(longest(Some(0)), None);
+        for short in 0..54 {
+            assert_eq!(Unfinished::segment(34, true, Some(400)).longest(&frame[..short]), None);
+        }
+        frame[34 + 12] = 0x40;
+        assert_eq!(
+            Unfinished::segment(34, true, Some(400)).longest(&frame),
+            None,
+            "a header of 16 bytes"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_header_comes_with_whatever_frame(
+            header: [u8; HEADER],
+            kind in proptest::sample::select(vec![0_u8, 1, 4, 5, 0x81, 3]),
+            start in 0_u16..80,
+            frame in proptest::collection::vec(0_u8.., 0..300),
+        ) {
+            let mut header = header;
+            header[0] |= NEEDS_CHECKSUM;
+            header[1] = kind;
+            [header[6], header[7]] = start.to_ne_bytes();
+            let Some(rest) = Unfinished::parse(header) else { return Ok(()) };
+            let frame = Frame::unfinished(frame, rest);
+            let (longest, _) = (frame.longest(), rest.header(&frame));
+            let mut pieces = Frames::new();
+            if frame.clone().finish(&mut pieces).is_some() {
+                proptest::prop_assert_eq!(pieces.iter().map(|piece| piece.len()).max(), longest);
+                proptest::prop_assert!(pieces.len() <= PIECES_MAX);
+            }
         }
     }
 }
