@@ -48,6 +48,9 @@ struct Net {
     /// How many namespaces
     #[arg(long, default_value_t = 10_000)]
     namespaces: u32,
+    /// NFS over taps alone, and of it these cases: a part of their names
+    #[arg(long = "case", value_name = "NAME", conflicts_with = "write")]
+    cases: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -99,6 +102,9 @@ impl Net {
         run_command(cargo(
             ["build", "--quiet", "--release", "--locked"].iter().chain(&packages).copied(),
         ))?;
+        if !self.cases.is_empty() {
+            return run_command(self.nfs());
+        }
         let parts = [
             ("interfaces", output(self.bench("holm-ifnet", "interfaces", &[]))?),
             ("lagg", output(self.bench("holm-ifnet", "lagg", &[]))?),
@@ -134,6 +140,9 @@ impl Net {
         call.args(["--rounds", &self.rounds.to_string()]);
         call.args(["--seconds", &self.seconds.to_string(), "--warm-up", "0.5"]);
         call.arg("--directory").arg(root().join("target"));
+        for case in &self.cases {
+            call.args(["--case", case]);
+        }
         if self.json {
             call.arg("--json");
         }
