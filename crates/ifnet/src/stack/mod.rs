@@ -110,7 +110,7 @@ impl Default for Limits {
             silence: Duration::from_secs(180),
             memory: 256 << 20,
             room_min: 64 << 10,
-            room_max: 1 << 20,
+            room_max: 4 << 20,
             neighbors: 1024,
         }
     }
