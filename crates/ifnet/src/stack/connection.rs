@@ -50,6 +50,8 @@ pub(super) struct Connection {
     /// has come. What is in between has not all come, if it is more than there is to take.
     next: Option<u32>,
     furthest: u32,
+    /// The newest that the peer has acknowledged, and how much it would take from there on.
+    acknowledged: Option<(u32, u16)>,
     /// Bytes of the longest segment that the peer takes.
     pub(super) peer_size: u16,
     /// Bytes received and sent since the last look at its memory, and since some was given back.
@@ -104,6 +106,7 @@ impl Connection {
             ended: false,
             next: None,
             furthest: 0,
+            acknowledged: None,
             // Unless it says so (RFC 9293, section 3.7.1).
             peer_size: 536,
             moved: 0,
@@ -119,8 +122,27 @@ impl Connection {
         self.buffered.socket(|socket| socket.state())
     }
 
-    /// A segment was given to the socket.
-    pub(super) fn note(&mut self, segment: &Segment) {
+    /// What the peer has acknowledged since it made this segment, which has been overtaken.
+    ///
+    /// On a machine with several CPUs that happens. An old acknowledgement says nothing, but what comes with it
+    /// counts (RFC 9293, section 3.10.7.4); smoltcp would drop it all, and the peer send it again, much later.
+    pub(super) fn overtaken(&mut self, segment: &Segment) -> Option<(u32, u16)> {
+        let (newest, window) = self.acknowledged?;
+        let (old, _) = segment.acknowledges?;
+        let most = self.buffered.socket(|socket| socket.send_capacity());
+        let behind = newest.wrapping_sub(old) as usize;
+        (segment.length > 0 && (1..=most).contains(&behind)).then_some((newest, window))
+    }
+
+    /// A segment was given to the socket, in which so many bytes waited to be acknowledged before.
+    pub(super) fn note(&mut self, segment: &Segment, before: usize) {
+        if let Some((number, _)) = segment.acknowledges
+            && (self.unacknowledged() < before
+                || self.acknowledged.is_some_and(|(newest, _)| newest == number))
+        {
+            // It was good: nobody else knows how far we are.
+            self.acknowledged = segment.acknowledges;
+        }
         if self.next.is_none() && !matches!(self.state(), State::Listen | State::SynSent) {
             // This was the SYN that it has taken.
             self.furthest = segment.sequence.wrapping_add(1);
@@ -132,6 +154,11 @@ impl Connection {
             self.furthest = end;
         }
         self.moved += u64::from(segment.length);
+    }
+
+    /// Bytes that were not acknowledged, or not sent.
+    pub(super) fn unacknowledged(&mut self) -> usize {
+        self.buffered.socket(|socket| socket.send_queue())
     }
 
     /// Whether what has changed is something that its owner waits for. It is asked once.

@@ -8,6 +8,8 @@ pub(super) struct Segment {
     /// Of the first byte, or of the SYN before it.
     pub(super) sequence: u32,
     pub(super) flags: u8,
+    /// Up to where it acknowledges, if it does, and how much its sender would take from there on.
+    pub(super) acknowledges: Option<(u32, u16)>,
     /// Bytes of data.
     pub(super) length: u32,
 }
@@ -23,16 +25,27 @@ impl Segment {
     /// Looks at what a packet of TCP carries; `None` if it can be no segment.
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
         let (&header, _) = payload.split_first_chunk::<20>()?;
-        let [s0, s1, d0, d1, q0, q1, q2, q3, _, _, _, _, offset, flags, ..] = header;
+        let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, ..] = header;
+        let acknowledged = (u32::from_be_bytes([a0, a1, a2, a3]), u16::from_be_bytes([w0, w1]));
         let length = payload.len().checked_sub(usize::from(offset >> 4) * 4)?;
         let segment = Self {
             source: u16::from_be_bytes([s0, s1]),
             destination: u16::from_be_bytes([d0, d1]),
             sequence: u32::from_be_bytes([q0, q1, q2, q3]),
             flags,
+            acknowledges: (flags & ACK != 0).then_some(acknowledged),
             length: u32::try_from(length).ok()?,
         };
         (offset >> 4 >= 5 && segment.source != 0 && segment.destination != 0).then_some(segment)
+    }
+
+    /// Has the segment that is the payload acknowledge that.
+    pub(super) fn acknowledge(payload: &mut [u8], (number, window): (u32, u16)) {
+        if let Some(header) = payload.first_chunk_mut::<20>() {
+            let [_, _, _, _, _, _, _, _, a, b, c, d, _, _, w, x, ..] = header;
+            [*a, *b, *c, *d] = number.to_be_bytes();
+            [*w, *x] = window.to_be_bytes();
+        }
     }
 
     /// Where in that payload the size stands that the sender can take at most, if it says so with a SYN

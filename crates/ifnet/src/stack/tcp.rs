@@ -345,8 +345,15 @@ impl Tcp {
 
     fn deliver(&mut self, now: Duration, id: ConnectionId, segment: &Segment, packet: &Packet<'_>) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        let before = connection.unacknowledged();
+        let renewed = connection.overtaken(segment).map(|newest| {
+            let mut renewed = packet.whole.to_vec();
+            let header = renewed.len() - packet.payload.len();
+            Segment::acknowledge(renewed.get_mut(header..).unwrap_or_default(), newest);
+            renewed
+        });
         let mut wires = Wires {
-            incoming: Some(packet.whole),
+            incoming: Some(renewed.as_deref().unwrap_or(packet.whole)),
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
             leaves: self
@@ -359,7 +366,7 @@ impl Tcp {
         if let Some((_, size @ 1..)) = Segment::size_option(packet.payload) {
             connection.peer_size = size.max(PEER_SIZE_MIN);
         }
-        connection.note(segment);
+        connection.note(segment, before);
         self.touch(id);
         self.look.get_or_insert(now + LOOK_EVERY);
     }

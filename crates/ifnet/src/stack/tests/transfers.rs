@@ -1,6 +1,7 @@
 //! Connections that carry something.
 
 use super::{NFS, Net, Weather, address, config, mac};
+use crate::frame::Frame;
 use crate::stack::connection::ConnectionId;
 use crate::stack::{Config, Limits, Reason};
 use std::io::ErrorKind;
@@ -59,6 +60,33 @@ fn everything_arrives_in_order_whatever_the_link_does() {
             exchange(&mut net, ids, &bytes(1, 150_000), &bytes(2, 100_000));
             finish(&mut net, ids);
         }
+    }
+}
+
+/// As from a peer that sends on one CPU and acknowledges on another.
+#[test]
+fn a_segment_that_an_acknowledgement_has_overtaken_counts() {
+    let mut net = Net::new(1500, 1);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.pass(Duration::from_millis(100));
+    for _ in 0..3 {
+        let deliver = |net: &mut Net, to: usize, frames: Vec<Frame>| {
+            frames.iter().for_each(|frame| net.machines[to].input_frame(net.now, frame));
+        };
+        assert_eq!(net.send(1, ids.0, b"late"), 4);
+        let (late, _) = net.machines[1].settle(net.now, usize::MAX);
+        assert_eq!(net.send(0, ids.1, &[7; 500]), 500);
+        let (data, _) = net.machines[0].settle(net.now, usize::MAX);
+        deliver(&mut net, 1, data);
+        net.now += Duration::from_millis(20);
+        let (acknowledgement, _) = net.machines[1].settle(net.now, usize::MAX);
+        assert_eq!((late.len(), acknowledgement.len()), (1, 1));
+        deliver(&mut net, 0, acknowledgement);
+        deliver(&mut net, 0, late);
+        assert_eq!(net.receive(0, ids.1).as_deref(), Some(&b"late"[..]));
+        assert_eq!(net.receive(1, ids.0).as_deref(), Some(&[7; 500][..]));
+        net.pass(Duration::from_millis(100));
     }
 }
 
