@@ -137,6 +137,10 @@ impl Connection {
     fn connect(&self, until: Instant) -> io::Result<Client<Patient>> {
         let left = until.saturating_duration_since(Instant::now());
         let stream = TcpStream::connect_timeout(&self.address, left.max(SHORTEST))?;
+        if stream.local_addr()? == self.address {
+            // Nobody listens at this port of our own machine, and TCP has connected it with itself.
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let stream = Patient::new(stream, self.peer.patience / ATTEMPTS)?;
         let Peer { machine_name, uid, gid, gids, .. } = &*self.peer;
         let machine_name = Opaque::new(machine_name).unwrap_or_default();

@@ -38,8 +38,9 @@ impl Access {
 ///
 /// Threads may share it and read and write side by side. What was written is seen by whoever reads from
 /// then on, here or elsewhere, and is safe from a crash of the server only after [`commit`](Self::commit);
-/// until then a copy is kept, with which a server that was started again is told once more. Dropping a
-/// file does not commit, as closing one does not flush.
+/// until then a copy is kept, with which a server that may have lost it is told once more, at the next
+/// commit; a server whose machine lost its power may show what was there before until then. Dropping a file
+/// does not commit, as closing one does not flush.
 pub struct File {
     mount: Arc<Inner>,
     data: Data,

@@ -5,7 +5,8 @@
 //! written, until a COMMIT answers with the same verifier, and written again where it is another.
 //!
 //! Three things must not meet. Data that is written **again** must not land on what was written after
-//! it: so it is written while no other write is under way, everything that is kept with it, in order.
+//! it, not even for a moment, in which somebody may read it: so it is written while no other write is under
+//! way, and of each byte the newest only.
 //! A COMMIT must not be taken for data that was written again after it: so there is one at a time. And
 //! what is kept must not be older than what was written to the file itself, past the server: while somebody
 //! does that, writes by RPC are stable, and nothing is kept.
@@ -16,7 +17,7 @@ use crate::nfs3::Written;
 use holm_lifetime::sync::atomic::{AtomicUsize, Ordering};
 use holm_lifetime::sync::{Condvar, Mutex, MutexGuard};
 use holm_nfs_proto::nfs3::{self, StableHow, WriteVerifier};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -220,20 +221,15 @@ impl Uncommitted {
                     return Err(error);
                 }
             };
-            let mut lost = false;
+            // From the first on that may be lost all is kept: what is written again has to come under
+            // what came later, also where that is safe.
             let mut state = self.state.lock();
-            let later = state.kept.split_off(count);
-            state.kept.retain(|kept| {
-                let safe = kept.verifier == verifier;
-                lost |= !safe;
-                if safe {
-                    self.budget.give_back(kept.data.len());
-                }
-                !safe
-            });
-            state.kept.extend(later);
+            let is_safe = |kept: &&Kept| kept.verifier == verifier;
+            let safe = state.kept.iter().take(count).take_while(is_safe).count();
+            let bytes = state.kept.drain(..safe).map(|kept| kept.data.len()).sum();
             drop(state);
-            if !lost {
+            self.budget.give_back(bytes);
+            if safe == count {
                 return Ok(());
             }
             self.write_again(remote)?;
@@ -242,10 +238,13 @@ impl Uncommitted {
         Err(Error::new("commit", format!("{:?}", self.file), Problem::Lost(why)))
     }
 
-    /// Writes everything that is kept once more, in its order, while nobody else writes.
+    /// Writes everything that is kept once more, while nobody else writes.
     fn write_again(&self, remote: &impl Remote) -> Result<()> {
         let _closed = self.close();
-        let mut old = std::mem::take(&mut self.state.lock().kept);
+        let all = std::mem::take(&mut self.state.lock().kept);
+        let before = bytes_of(&all);
+        let mut old = newest(all);
+        self.budget.give_back(before.saturating_sub(bytes_of(&old)));
         let mut new = VecDeque::new();
         let mut outcome = Ok(());
         while let Some(Kept { offset, data, verifier }) = old.pop_front() {
@@ -259,7 +258,7 @@ impl Uncommitted {
                 }
             };
             let (now, later) = data.split_at(written.count.min(data.len()));
-            if written.committed == StableHow::Unstable || !new.is_empty() {
+            if written.committed == StableHow::Unstable {
                 new.push_back(Kept { offset, data: now.into(), verifier: written.verifier });
             } else {
                 self.budget.give_back(now.len());
@@ -276,7 +275,7 @@ impl Uncommitted {
 
     fn forget(&self) {
         let forgotten = std::mem::take(&mut self.state.lock().kept);
-        self.budget.give_back(forgotten.iter().map(|kept| kept.data.len()).sum());
+        self.budget.give_back(bytes_of(&forgotten));
     }
 
     fn wait_while(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
@@ -324,6 +323,45 @@ impl fmt::Debug for Uncommitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uncommitted").field("file", &self.file).finish_non_exhaustive()
     }
+}
+
+fn bytes_of(kept: &VecDeque<Kept>) -> usize {
+    kept.iter().map(|kept| kept.data.len()).sum()
+}
+
+/// Of each byte what was written to it last. Nothing overlaps any more.
+fn newest(kept: VecDeque<Kept>) -> VecDeque<Kept> {
+    let mut newest = VecDeque::with_capacity(kept.len());
+    // Where something newer is: disjoint ranges, by where they begin, with their ends.
+    let mut newer: BTreeMap<u64, u64> = BTreeMap::new();
+    for Kept { offset, data, verifier } in kept.into_iter().rev() {
+        let end = offset.saturating_add(data.len() as u64);
+        let mut at = offset;
+        while at < end {
+            let before = newer.range(..=at).next_back().map(|(_, end)| *end);
+            if let Some(covered) = before.filter(|covered| *covered > at) {
+                at = covered;
+                continue;
+            }
+            let next = newer.range(at..end).next().map_or(end, |(begin, _)| *begin);
+            // Within the data, whose length is a usize.
+            let part = (at - offset) as usize..(next - offset) as usize;
+            let part = data.get(part).unwrap_or_default();
+            newest.push_front(Kept { offset: at, data: part.into(), verifier });
+            at = next;
+        }
+        // All of it is covered now, and what it touches is one range with it.
+        let mut range = (offset, end);
+        while let Some((begin, end)) = newer.range(..=range.1).next_back().map(|(b, e)| (*b, *e)) {
+            if end < range.0 {
+                break;
+            }
+            newer.remove(&begin);
+            range = (range.0.min(begin), range.1.max(end));
+        }
+        newer.insert(range.0, range.1);
+    }
+    newest
 }
 
 /// A write by RPC is under way.
@@ -385,3 +423,35 @@ impl Drop for Charge<'_> {
 
 /// How often a server may lose the same before we give up.
 const ROUNDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_each_byte_the_newest_is_left() {
+        let mut state = 1u64;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % bound
+        };
+        for _ in 0..2000 {
+            let mut expected = [0u8; 32];
+            let mut kept = VecDeque::new();
+            for value in 1..=below(12) as u8 {
+                let offset = below(32);
+                let data = vec![value; 1 + below(32 - offset) as usize];
+                expected[offset as usize..][..data.len()].copy_from_slice(&data);
+                kept.push_back(Kept { offset, data: data.into(), verifier: [value; 8] });
+            }
+            let mut found = [0u8; 32];
+            for Kept { offset, data, verifier } in newest(kept) {
+                let place = &mut found[offset as usize..][..data.len()];
+                assert!(place.iter().all(|byte| *byte == 0), "twice");
+                place.copy_from_slice(&data);
+                assert!(data.iter().all(|byte| *byte == verifier[0]));
+            }
+            assert_eq!(found, expected);
+        }
+    }
+}

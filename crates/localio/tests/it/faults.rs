@@ -192,6 +192,25 @@ fn what_a_server_lost_is_written_again() {
 }
 
 #[test]
+fn what_is_written_again_comes_under_what_came_later() {
+    let world = World::new();
+    // As after a restart: another verifier from then on.
+    let (mount, directory, armed) = between(&world, |message| {
+        if message.is_reply && matches!(message.procedure, WRITE | COMMIT) {
+            let end = message.bytes.len();
+            message.bytes[end - 1] ^= 1;
+        }
+        Fate::Passes
+    });
+    let file = mount.create("a", 0o600, true).unwrap();
+    file.write_at(b"older, and longer", 0).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    file.write_at(b"newer", 0).unwrap();
+    file.commit().unwrap();
+    assert_eq!(fs::read(directory.join("a")).unwrap(), b"newer, and longer");
+}
+
+#[test]
 fn a_server_that_always_loses_is_given_up() {
     let world = World::new();
     let (mount, _, armed) = between(&world, move |message| {

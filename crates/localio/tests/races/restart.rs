@@ -2,8 +2,8 @@
 //! when that was under way; what the new one may have lost is written again, under what came later.
 
 use crate::harness::{fails, passes};
-use crate::sketch::{ForgottenOpening, KeptWhileLocal};
-use crate::world::{Client, Machine, NOT_SAFE, Real, WRONG};
+use crate::sketch::{ForgottenOpening, KeptWhileLocal, OlderOverNewer};
+use crate::world::{ByRpc, Client, Machine, NOT_SAFE, Real, WRONG};
 use shuttle::thread;
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ fn restart_against_probes<C: Client>() {
         })
     });
     for _ in 0..2 {
+        // In the middle of something, and not always at its beginning.
+        for _ in 0..8 {
+            thread::yield_now();
+        }
         let last = machine.last();
         client.recall(true);
         machine.wait_until_closed(last);
@@ -50,4 +54,7 @@ fn what_was_opened_goes_back_and_what_was_written_stays() {
     fails("recalled while it is opened, and kept", &["deadlock"], forgotten);
     let kept = restart_against_probes::<KeptWhileLocal>;
     fails("what is kept is older than what was written locally", &[WRONG, NOT_SAFE], kept);
+    passes("writing by RPC against restart", restart_against_probes::<ByRpc>);
+    let older = restart_against_probes::<OlderOverNewer>;
+    fails("what was lost written over what was not", &[WRONG, NOT_SAFE], older);
 }

@@ -246,3 +246,30 @@ impl Client for KeptWhileLocal {
         }
     }
 }
+
+/// Never borrows, and writes again just what may be lost.
+pub struct OlderOverNewer(Sketch);
+
+impl Client for OlderOverNewer {
+    fn new(machine: &Arc<Machine>) -> Self {
+        let sketch = Sketch::new(machine);
+        give_back(&sketch);
+        Self(sketch)
+    }
+
+    fn write(&self, block: usize, value: u64) {
+        self.0.write(block, value);
+    }
+
+    fn read(&self, block: usize) -> u64 {
+        self.0.read(block)
+    }
+
+    fn commit(&self) {
+        self.0.commit();
+    }
+
+    fn recall(&self, _: bool) {
+        self.0.machine.start_again();
+    }
+}

@@ -195,6 +195,35 @@ impl Client for Real {
     }
 }
 
+/// The real one, of a server that has no door.
+pub struct ByRpc(Real);
+
+impl Client for ByRpc {
+    fn new(machine: &Arc<Machine>) -> Self {
+        let real = Real::new(machine);
+        real.recall(true);
+        *real.doors.door.lock().unwrap() = None;
+        machine.wait_until_closed(machine.last());
+        Self(real)
+    }
+
+    fn write(&self, block: usize, value: u64) {
+        self.0.write(block, value);
+    }
+
+    fn read(&self, block: usize) -> u64 {
+        self.0.read(block)
+    }
+
+    fn commit(&self) {
+        self.0.commit();
+    }
+
+    fn recall(&self, _: bool) {
+        self.0.rpc.0.start_again();
+    }
+}
+
 /// The server, asked by RPC.
 pub struct Rpc(Arc<Machine>);
 
