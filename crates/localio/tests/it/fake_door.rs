@@ -179,10 +179,10 @@ impl Shared {
                     let mut state = self.state.lock().unwrap();
                     state.last += 1;
                     let number = state.last;
-                    state.lent.push(number);
-                    drop(state);
                     let opened = Message::Opened(Opened { serial, file: number });
+                    // Before anybody can recall it.
                     say(line, &opened, Some(file.as_fd()));
+                    state.lent.push(number);
                 }
                 Request::Close(close) => {
                     let mut state = self.state.lock().unwrap();
