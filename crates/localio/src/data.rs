@@ -7,6 +7,7 @@ use crate::file::Access;
 use crate::handle::Handle;
 use crate::local::{Doors, LocalError};
 use crate::uncommitted::{Remote, Uncommitted};
+use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// The content of a file, for one who has it open.
@@ -14,11 +15,14 @@ use std::sync::Arc;
 pub struct Data {
     written: Arc<Uncommitted>,
     borrowing: Arc<Borrowing>,
+    /// The server was asked for some of it.
+    read_before: AtomicBool,
 }
 
 impl Data {
     pub fn new(access: Access, written: Arc<Uncommitted>) -> Self {
-        Self { borrowing: Borrowing::new(access, written.clone()), written }
+        let borrowing = Borrowing::new(access, written.clone());
+        Self { written, borrowing, read_before: AtomicBool::new(false) }
     }
 
     pub fn handle(&self) -> &Handle {
@@ -130,10 +134,14 @@ impl Data {
     ) -> Result<(usize, bool)> {
         let len = buffer.len().min(remote.read_max().max(1));
         let buffer = buffer.get_mut(..len).unwrap_or_default();
-        let read = remote.read(self.handle(), offset, buffer)?;
-        // The server is there.
-        self.begin_local(remote, doors);
-        Ok(read)
+        let (count, over) = remote.read(self.handle(), offset, buffer)?;
+        // A file that is read as a whole by one call costs less so than if it was opened.
+        let whole = over && offset == 0;
+        if self.read_before.swap(true, Ordering::Relaxed) || !whole {
+            // The server is there.
+            self.begin_local(remote, doors);
+        }
+        Ok((count, over))
     }
 
     /// Writes as much as can be to the file itself.

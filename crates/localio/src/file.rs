@@ -57,7 +57,10 @@ impl File {
         name: String,
     ) -> Self {
         let data = Data::new(access, written);
-        data.begin_local(&mount.nfs, &mount.doors());
+        if access.writes() {
+            // What is written by RPC first would have to be committed in between.
+            data.begin_local(&mount.nfs, &mount.doors());
+        }
         Self { mount, data, access, name }
     }
 

@@ -93,6 +93,7 @@ fn a_door_that_closes_is_looked_for_again() {
     let setting = Setting::new();
     let file = setting.open();
     let read_only = setting.mount.open("a", Access::Read).unwrap();
+    setting.use_until_local(&read_only);
     for round in 2..4 {
         assert!(file.is_local() && read_only.is_local());
         file.write_at(b"written", 0).unwrap();
@@ -113,7 +114,20 @@ fn a_door_that_closes_is_looked_for_again() {
         setting.door.wait_for_lines(round);
     }
     let none = setting.mount.open("a", Access::Read).unwrap();
-    assert!(none.is_local());
+    setting.use_until_local(&none);
+}
+
+#[test]
+fn a_file_that_is_read_by_one_call_is_not_borrowed_for_it() {
+    let setting = Setting::new();
+    let whole = setting.mount.open("a", Access::Read).unwrap();
+    assert_eq!(content(&whole), b"content");
+    assert!(!whole.is_local());
+    assert_eq!(content(&whole), b"content");
+    assert!(whole.is_local(), "it is read again");
+    let part = setting.mount.open("a", Access::Read).unwrap();
+    part.read_at(&mut [0; 3], 0).unwrap();
+    assert!(part.is_local(), "there is more of it");
 }
 
 #[test]
