@@ -29,6 +29,27 @@ enum What {
     /// Interfaces, laggs, many namespaces with networks of their own, and NFS over taps beside the
     /// kernel's loopback; as root
     Net(Net),
+    /// What a client on the server's machine gets by LOCALIO, by the loopback, and by itself
+    Local(Local),
+}
+
+#[derive(clap::Args)]
+struct Local {
+    /// Print JSON in place of a table
+    #[arg(long)]
+    json: bool,
+    /// Put the table into docs/benchmarks.md
+    #[arg(long, conflicts_with = "json")]
+    write: bool,
+    /// Rounds, in which the ways take turns; what is shown are medians
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each way is measured in each round
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// On which file system; by default that of `target`
+    #[arg(long)]
+    directory: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -93,6 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             show_or_write("nfs", nfs.figures(), nfs.write)
         }
         What::Net(net) => net.run(),
+        What::Local(local) => show_or_write("local", local.figures(), local.write),
     }
 }
 
@@ -143,6 +165,20 @@ impl Net {
         for case in &self.cases {
             call.args(["--case", case]);
         }
+        if self.json {
+            call.arg("--json");
+        }
+        call
+    }
+}
+
+impl Local {
+    fn figures(&self) -> Command {
+        let mut call =
+            cargo(["bench", "--quiet", "--locked", "-p", "holm", "--bench", "local", "--"]);
+        call.args(["--rounds", &self.rounds.to_string(), "--seconds", &self.seconds.to_string()]);
+        call.arg("--directory")
+            .arg(self.directory.clone().unwrap_or_else(|| root().join("target")));
         if self.json {
             call.arg("--json");
         }

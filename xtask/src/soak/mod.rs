@@ -37,6 +37,13 @@ enum What {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Files of clients of the same machine, while namespaces are removed and the server is killed under
+    /// them (as root)
+    Local {
+        /// For how long
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
     /// Tenants come and go under load, each with a file system of its own (as root)
     Serve {
         /// Four tenants at a time, for so long
@@ -63,6 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Links { seconds } => {
             let seconds = seconds.to_string();
             run_command(cargo(tests("holm-ifnet", "soak", &["--seconds", &seconds])))
+        }
+        What::Local { seconds } => {
+            let seconds = seconds.to_string();
+            run_command(cargo(tests("holm", "local", &["--seconds", &seconds])))
         }
         What::Serve { seconds, rounds } => {
             let (kind, number) = match seconds {
