@@ -126,7 +126,7 @@ impl Worker<'_> {
         while !over.load(Ordering::Relaxed) {
             for _ in 0..16 {
                 let block = self.random() as usize % BLOCKS;
-                if self.random() % 3 == 0 {
+                if self.random().is_multiple_of(3) {
                     let count = 1 + self.random() as usize % 8;
                     self.write(&file, block, count.min(BLOCKS - block))?;
                 } else {
@@ -136,7 +136,7 @@ impl Worker<'_> {
                 self.local.fetch_add(u64::from(file.is_local()), Ordering::Relaxed);
             }
             round += 1;
-            if round % 4 == 0 {
+            if round.is_multiple_of(4) {
                 self.commit(&file)?;
                 working();
             }
