@@ -191,7 +191,7 @@ impl Server {
 
     fn remove(&self, tenants: &mut Tenants, name: &str, changed: &mut Changed) {
         let Some(mut tenant) = tenants.live.remove(name) else { return };
-        tenant.close_door();
+        tenant.begin_draining();
         for listener in &tenant.listeners {
             tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), name);
             // At once: somebody else may listen there from now on.
@@ -294,6 +294,7 @@ impl<'s> Started<'s> {
             leaving: Vec::new(),
             glimpse: served.glimpse().clone(),
             version: 0,
+            is_draining: false,
         });
         let Some(tenant) = self.created.last_mut() else { return Ok(()) };
         limit_work(&inside, &tenant.limits.or(&self.server.limits));

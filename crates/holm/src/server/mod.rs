@@ -198,7 +198,7 @@ impl Server {
     pub fn stop(&self, deadline: Deadline) -> Result<(), Vec<NamespaceView>> {
         let mut tenants = self.unclaimed();
         for (name, mut tenant) in std::mem::take(&mut tenants.live) {
-            tenant.close_door();
+            tenant.begin_draining();
             for listener in &tenant.listeners {
                 tenants.addresses.remove(listener.local, listener.spec.netns.as_ref(), &name);
                 listener.stop();

@@ -46,6 +46,8 @@ pub(super) struct Tenant {
     pub(super) glimpse: Arc<Glimpse>,
     /// How often it was changed.
     pub(super) version: u64,
+    /// It is on its way out, though its registry may not have been told yet.
+    pub(super) is_draining: bool,
 }
 
 /// What is known of an export without having it.
@@ -136,6 +138,12 @@ impl Tenant {
     pub(super) fn listening(&self) -> Vec<Listening> {
         let of_listeners = self.listeners.iter().flat_map(Listener::listening);
         of_listeners.chain(AtOwnLinks::listening()).collect()
+    }
+
+    /// It is not served any more from now on.
+    pub(super) fn begin_draining(&mut self) {
+        self.is_draining = true;
+        self.close_door();
     }
 
     /// Nobody comes in any more; somebody else may have a door there.

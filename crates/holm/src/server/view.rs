@@ -24,7 +24,8 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
     let held = held(tenant, operations, None);
     let inside = tenant.ns.enter();
     let counters = inside.as_ref().and_then(counters);
-    let state = if inside.is_some() { NamespaceState::Live } else { NamespaceState::Draining };
+    let is_live = inside.is_some() && !tenant.is_draining;
+    let state = if is_live { NamespaceState::Live } else { NamespaceState::Draining };
     NamespaceView {
         name: id.name.to_string(),
         id: id.id,
