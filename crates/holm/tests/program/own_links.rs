@@ -62,6 +62,6 @@ fn linux_mounts_from_a_tenant_by_its_own_network() {
 }
 
 /// Files that each machine copies.
-const FILES: usize = 1500;
+const FILES: usize = 500;
 /// For guests without help by the processor, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(3600);
