@@ -42,10 +42,10 @@ struct Local {
     #[arg(long, conflicts_with = "json")]
     write: bool,
     /// Rounds, in which the ways take turns; what is shown are medians
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 25)]
     rounds: usize,
     /// How long each way is measured in each round
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.2)]
     seconds: f64,
     /// On which file system; by default that of `target`
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! What a client on the server's machine gets: by LOCALIO, by the loopback to the same server, and what the
-//! file system gives a program that opens the files itself. The ways take turns in every round; what is
-//! shown are medians. `cargo bench -p holm --bench local -- [--json] [--rounds N] [--seconds S] [--directory DIR]`
+//! file system gives a program that opens the files itself. The ways take turns in many short rounds, forwards
+//! and backwards. What is shown are medians: of rates, and of what one way was to another in the same round,
+//! with the middle half of the rounds. `cargo bench -p holm --bench local -- [--json] [--rounds N] [--seconds S] [--directory DIR]`
 
 use clap::Parser;
 use holm_localio::{Access, Local, Mount, Options, Url};
@@ -10,6 +11,7 @@ use holm_sunrpc::auth::{AuthSys, Groups};
 use holm_sunrpc::client::Procedure;
 use holm_xdr::Opaque;
 use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
@@ -28,10 +30,10 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Rounds, in which the ways take turns
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 25)]
     rounds: usize,
     /// How long each way is measured in each round
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.2)]
     seconds: f64,
     /// On which file system; by default that of the temporary files
     #[arg(long)]
@@ -71,9 +73,17 @@ struct Row {
     loopback: f64,
     /// Only of reads.
     loopback_depth_16: Option<f64>,
-    local_to_plain: f64,
-    local_to_loopback: f64,
-    local_to_loopback_depth_16: Option<f64>,
+    local_to_plain: Ratio,
+    local_to_loopback: Ratio,
+    local_to_loopback_depth_16: Option<Ratio>,
+}
+
+/// Of rates in the same round.
+#[derive(Serialize)]
+struct Ratio {
+    median: f64,
+    lower_quartile: f64,
+    upper_quartile: f64,
 }
 
 fn main() {
@@ -106,16 +116,19 @@ fn row(world: &World, arguments: &Arguments, work: Work, threads: usize) -> Row 
     };
     let time = Duration::from_secs_f64(arguments.seconds);
     let mut rates = vec![Vec::new(); ways.len()];
-    for _ in 0..arguments.rounds.max(1) {
-        for (way, rates) in ways.iter().zip(&mut rates) {
+    for round in 0..arguments.rounds.max(1) {
+        let mut turns: Vec<_> = ways.iter().zip(&mut rates).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (way, rates) in turns {
             rates.push(world.rate(*way, work, threads, time));
         }
     }
-    let mut medians = rates.into_iter().map(median);
-    let mut next = || medians.next();
-    let (plain, local, loopback) =
-        (next().expect("one"), next().expect("two"), next().expect("three"));
-    let deep = next();
+    let [plain, local, loopback, deep @ ..] = &rates[..] else {
+        unreachable!("three ways or four")
+    };
+    let deep = deep.first();
     Row {
         work: match work {
             Work::Read(size) => format!("{} KiB random reads", size >> 10),
@@ -123,13 +136,31 @@ fn row(world: &World, arguments: &Arguments, work: Work, threads: usize) -> Row 
             Work::OpenReadClose => "open, read 4 KiB, close".into(),
         },
         threads,
-        plain,
-        local,
-        loopback,
-        loopback_depth_16: deep,
-        local_to_plain: local / plain,
-        local_to_loopback: local / loopback,
-        local_to_loopback_depth_16: deep.map(|deep| local / deep),
+        plain: median(plain.clone()),
+        local: median(local.clone()),
+        loopback: median(loopback.clone()),
+        loopback_depth_16: deep.cloned().map(median),
+        local_to_plain: Ratio::of(local, plain),
+        local_to_loopback: Ratio::of(local, loopback),
+        local_to_loopback_depth_16: deep.map(|deep| Ratio::of(local, deep)),
+    }
+}
+
+impl Ratio {
+    fn of(rates: &[f64], others: &[f64]) -> Self {
+        let ratios: Vec<_> = rates.iter().zip(others).map(|(rate, other)| rate / other).collect();
+        Self {
+            median: median(ratios.clone()),
+            lower_quartile: quantile(ratios.clone(), 1, 4),
+            upper_quartile: quantile(ratios, 3, 4),
+        }
+    }
+}
+
+impl Display for Ratio {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { median, lower_quartile, upper_quartile } = self;
+        write!(f, "{median:.2} ({lower_quartile:.2}-{upper_quartile:.2})")
     }
 }
 
@@ -141,14 +172,14 @@ fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let deep = row.loopback_depth_16.map_or("-".into(), |rate| format!("{rate:.0}"));
-        let to_deep =
-            row.local_to_loopback_depth_16.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+        let to_deep = row.local_to_loopback_depth_16.as_ref();
+        let to_deep = to_deep.map_or("-".into(), Ratio::to_string);
         let Row {
             work, threads, plain, local, loopback, local_to_plain, local_to_loopback, ..
         } = row;
         table += &format!(
-            "| {work} | {threads} | {plain:.0} | {local:.0} | {local_to_plain:.2} | {loopback:.0} | \
-             {local_to_loopback:.2} | {deep} | {to_deep} |\n"
+            "| {work} | {threads} | {plain:.0} | {local:.0} | {local_to_plain} | {loopback:.0} | \
+             {local_to_loopback} | {deep} | {to_deep} |\n"
         );
     }
     table
@@ -404,9 +435,13 @@ fn next(random: &mut u64) -> u64 {
     *random
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
+fn median(rates: Vec<f64>) -> f64 {
+    quantile(rates, 2, 4)
+}
+
+fn quantile(mut rates: Vec<f64>, part: usize, of: usize) -> f64 {
     rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    rates[(rates.len() - 1) * part / of]
 }
 
 const READ: Procedure = Procedure {
