@@ -6,10 +6,11 @@ use crate::model::Happened;
 use crate::nfs::{Nfs, Served};
 use holm_nfs_proto::localio::door::MESSAGE_MAX;
 use holm_nfsd::cache::Object;
-use holm_nfsd::localio::{Opener, Session};
+use holm_nfsd::localio::{Opener, Session, Turns};
+use holm_nfsd::service::Peer;
 use holm_pool::{AddError, Next, NsPool, Source, Turn};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A connection of a client.
@@ -17,27 +18,17 @@ pub(super) struct Connection {
     socket: Arc<Socket>,
     clients: Arc<LocalClients>,
     arrived: Instant,
-    reader: Mutex<Held>,
+    reader: Turns<Reader>,
 }
 
-/// Whoever has it reads from the connection, and nobody else.
+/// Whoever has it reads from the connection, and nobody else. Dropping it lets go of all that the client
+/// had, and may block.
 pub(super) struct Reader {
     pub(super) socket: Arc<Socket>,
     session: Arc<Session<Object>>,
+    clients: Arc<LocalClients>,
     /// Whoever listens to events was told that it came.
     announced: bool,
-}
-
-/// Where the reader of a connection is.
-enum Held {
-    /// Here: nobody reads.
-    Here(Reader),
-    /// With whose turn it is.
-    Taken,
-    /// The same, and then it goes to who ends the namespace.
-    Wanted,
-    /// Gone for good.
-    Gone,
 }
 
 /// How reading went.
@@ -58,71 +49,48 @@ impl Connection {
         clients: &Arc<LocalClients>,
         pool: &NsPool,
     ) -> Result<(), AddError> {
-        let reader = Reader { socket: socket.clone(), session: session.clone(), announced: false };
-        let arrived = Instant::now();
-        let reader = Mutex::new(Held::Here(reader));
+        let (socket_too, clients_too) = (socket.clone(), clients.clone());
+        let reader = Reader { socket: socket_too, session, clients: clients_too, announced: false };
+        let (arrived, reader) = (Instant::now(), Turns::new(reader));
         let connection = Self { socket, clients: clients.clone(), arrived, reader };
-        let added = pool.add(Arc::new(connection));
-        match &added {
-            Ok(handle) => handle.wake_at(arrived.checked_add(UNPROVEN)),
-            // It has no files yet.
-            Err(_) => drop(session.ended()),
-        }
-        added.map(drop)
+        // If it is refused it goes with its reader, which has no files yet.
+        let handle = pool.add(Arc::new(connection))?;
+        handle.wake_at(arrived.checked_add(UNPROVEN));
+        Ok(())
     }
 
     fn read(&self, turn: &Turn<'_>, served: &Served, reader: &mut Reader) -> Read {
+        let mut space = [0; MESSAGE_MAX];
         loop {
-            let Some(peer) = reader.session.peer() else {
-                match reader.read_one(turn, None) {
-                    Ok(()) => continue,
-                    Err(Read::All) if self.arrived.elapsed() >= UNPROVEN => return Read::Ended,
-                    Err(read) => return read,
+            let received = reader.receive(turn, &mut space);
+            // Not before: what has come may be the first thing that is said after the proof.
+            let peer = reader.proven();
+            let length = match received {
+                Ok(length) => length,
+                Err(Read::All) if peer.is_none() && self.arrived.elapsed() >= UNPROVEN => {
+                    return Read::Ended;
                 }
+                Err(read) => return read,
             };
-            if !std::mem::replace(&mut reader.announced, true) {
-                let (pid, uid) = reader.who();
-                self.clients.say(Happened::LocalClientCame { pid, uid });
-            }
+            let Some(peer) = peer else {
+                if reader.serve(turn, &space, length, None) {
+                    continue;
+                }
+                return Read::Ended;
+            };
             let Some(host) = self.clients.host.get() else { return Read::Ended };
             let read = host.serving.attend(turn, served, peer, |context| {
-                loop {
-                    if let Err(read) = reader.read_one(turn, Some(context)) {
-                        return read;
+                let mut length = length;
+                while reader.serve(turn, &space, length, Some(context)) {
+                    match reader.receive(turn, &mut space) {
+                        Ok(next) => length = next,
+                        Err(read) => return read,
                     }
                 }
+                Read::Ended
             });
             return read.unwrap_or(Read::Ended);
         }
-    }
-
-    /// Takes the reader for a turn.
-    fn take(&self) -> Option<Reader> {
-        let mut held = self.held();
-        match std::mem::replace(&mut *held, Held::Taken) {
-            Held::Here(reader) => Some(reader),
-            other => {
-                *held = other;
-                None
-            }
-        }
-    }
-
-    /// Puts it back after the turn; whether it stays.
-    fn put_back(&self, reader: Reader) -> bool {
-        let mut held = self.held();
-        if matches!(*held, Held::Taken) {
-            *held = Held::Here(reader);
-            return true;
-        }
-        *held = Held::Gone;
-        drop(held);
-        self.clients.hand_over(reader);
-        false
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +100,7 @@ impl Source for Connection {
     }
 
     fn run(&self, turn: &Turn<'_>) -> Next {
-        let Some(mut reader) = self.take() else { return Next::Done };
+        let Some(mut reader) = self.reader.take() else { return Next::Done };
         let read = match turn.contents().get::<Nfs>() {
             Some(served) => self.read(turn, served, &mut reader),
             None => Read::Ended,
@@ -141,32 +109,32 @@ impl Source for Connection {
             Read::All => Next::Idle,
             Read::Enough => Next::More,
             Read::Ended => {
-                *self.held() = Held::Gone;
-                self.end(turn, &reader);
+                self.reader.keep();
+                self.end(turn, reader);
                 return Next::Done;
             }
         };
-        if self.put_back(reader) { next } else { Next::Done }
+        match self.reader.put_back(reader) {
+            Ok(()) => next,
+            Err(reader) => {
+                self.clients.hand_over(reader);
+                Next::Done
+            }
+        }
     }
 
     /// The namespace goes, and the pool runs nothing of it any more.
     fn closing(&self) {
-        let mut held = self.held();
-        match std::mem::replace(&mut *held, Held::Gone) {
-            Held::Here(reader) => {
-                drop(held);
-                self.clients.hand_over(reader);
-            }
-            Held::Taken | Held::Wanted => *held = Held::Wanted,
-            Held::Gone => {}
+        if let Some(reader) = self.reader.close() {
+            self.clients.hand_over(reader);
         }
     }
 }
 
 impl Connection {
     /// Lets go of all that the client had.
-    fn end(&self, turn: &Turn<'_>, reader: &Reader) {
-        let end = || reader.end(&self.clients);
+    fn end(&self, turn: &Turn<'_>, reader: Reader) {
+        let end = || drop(reader);
         match self.clients.host.get() {
             Some(host) => host.serving.work(turn, host.ns.id, CLOSING, end),
             None => end(),
@@ -182,7 +150,7 @@ impl Reader {
         for _ in 0..SOME {
             match self.socket.receive(&mut space) {
                 Received::Message(length) => {
-                    if !self.serve(&space, length, None) {
+                    if !self.session.serve(space.get(..length).unwrap_or_default(), None) {
                         return false;
                     }
                 }
@@ -193,43 +161,55 @@ impl Reader {
         true
     }
 
-    /// The client is gone, or its time is over: lets go of all that it had. May block.
-    pub(super) fn end(&self, clients: &LocalClients) {
-        let files = self.session.ended();
-        if self.announced {
-            let (pid, uid) = self.who();
-            clients.say(Happened::LocalClientWent { pid, uid, files });
-        }
-    }
-
-    /// Serves a message of a turn, if there is one.
-    fn read_one(
-        &self,
-        turn: &Turn<'_>,
-        opener: Option<&mut dyn Opener<Object>>,
-    ) -> Result<(), Read> {
+    /// Receives a message of a turn, if there is one.
+    fn receive(&self, turn: &Turn<'_>, space: &mut [u8]) -> Result<usize, Read> {
         if turn.left() == 0 {
             return Err(Read::Enough);
         }
-        let mut space = [0; MESSAGE_MAX];
-        match turn.may_block(|| self.socket.receive(&mut space)) {
+        match turn.may_block(|| self.socket.receive(space)) {
             Received::Nothing => Err(Read::All),
             Received::End => Err(Read::Ended),
             Received::Message(length) => {
                 turn.charge(1);
-                let goes_on = turn.may_block(|| self.serve(&space, length, opener));
-                if goes_on { Ok(()) } else { Err(Read::Ended) }
+                Ok(length)
             }
         }
     }
 
-    fn serve(&self, space: &[u8], length: usize, opener: Option<&mut dyn Opener<Object>>) -> bool {
-        self.session.serve(space.get(..length).unwrap_or_default(), opener)
+    fn serve(
+        &self,
+        turn: &Turn<'_>,
+        space: &[u8],
+        length: usize,
+        opener: Option<&mut dyn Opener<Object>>,
+    ) -> bool {
+        let message = space.get(..length).unwrap_or_default();
+        turn.may_block(|| self.session.serve(message, opener))
+    }
+
+    /// Where the client is, once that was proven. Then whoever listens to events is told that it came.
+    fn proven(&mut self) -> Option<Peer> {
+        let peer = self.session.peer()?;
+        if !std::mem::replace(&mut self.announced, true) {
+            let (pid, uid) = self.who();
+            self.clients.say(Happened::LocalClientCame { pid, uid });
+        }
+        Some(peer)
     }
 
     fn who(&self) -> (Option<i32>, u32) {
         let who = self.session.who();
         (who.pid, who.uid)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let files = self.session.ended();
+        if self.announced {
+            let (pid, uid) = self.who();
+            self.clients.say(Happened::LocalClientWent { pid, uid, files });
+        }
     }
 }
 

@@ -8,46 +8,27 @@
 use super::LocalClients;
 use super::connection::Reader;
 use crate::server::operations::Desk;
+use holm_nfsd::localio::Wake;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 /// Who reads for a namespace that goes.
-#[derive(Default)]
-pub(super) struct Ending(Mutex<State>);
+pub(super) type Ending = holm_nfsd::localio::Ending<Reader, Thread>;
 
-#[derive(Default)]
-struct State {
-    /// Readers that the thread has not taken yet.
-    handed: Vec<Reader>,
-    thread: Option<Thread>,
-    over: bool,
-}
-
-struct Thread {
+pub(super) struct Thread {
     /// To be written to when something has changed.
     wake: Arc<OwnedFd>,
     handle: JoinHandle<()>,
 }
 
-impl Ending {
-    /// Nobody is inside: ends the thread, and the connections.
-    pub(super) fn end(&self) {
-        let mut state = self.state();
-        state.over = true;
-        let thread = state.thread.take();
-        drop(state);
-        if let Some(Thread { wake, handle }) = thread {
-            notify(&wake);
-            let _ = handle.join();
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Wake for Thread {
+    fn wake(&self) {
+        // One that is full wakes as well.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -55,56 +36,34 @@ impl LocalClients {
     /// Has the thread go on with a connection. Does not wait, unless there is no thread to be had: then the
     /// client is cut off.
     pub(super) fn hand_over(self: &Arc<Self>, reader: Reader) {
-        let mut state = self.ending.state();
-        if state.thread.is_none() {
-            match start(self) {
-                Ok(thread) => state.thread = Some(thread),
-                Err(error) => {
-                    drop(state);
-                    let (ns, why) = (self.host.get().map(|host| &host.ns), "was not asked to wait");
-                    tracing::warn!(?ns, %error, "no thread for the end of a namespace: a client {why}");
-                    return reader.end(self);
-                }
-            }
-        }
-        state.handed.push(reader);
-        if let Some(thread) = &state.thread {
-            notify(&thread.wake);
+        let Err((reader, error)) = self.ending.hand_over(reader, || start(self)) else { return };
+        let (ns, why) = (self.host.get().map(|host| &host.ns), "was not asked to wait");
+        tracing::warn!(?ns, %error, "no thread for the end of a namespace: a client {why}");
+        drop(reader);
+    }
+
+    /// The namespace has drained, so all files were given back: ends the thread, and the connections.
+    pub(crate) fn end(&self) {
+        if let Some(Thread { handle, .. }) = self.ending.end() {
+            let _ = handle.join();
         }
     }
 
     /// Reads until the namespace has ended.
     fn read_until_the_end(&self, wake: &OwnedFd) {
         let desk = self.host.get().map(|host| (host.serving.desk(), host.ns.id));
-        let working = |work: &mut dyn FnMut()| {
-            let _noted = desk.as_ref().map(|(desk, ns)| Desk::begin_work(desk, *ns, TAKING_BACK));
-            work();
-        };
         // They were asked before the first of them came here.
         let mut due = Instant::now().checked_add(self.recall_time());
         let mut readers: Vec<Reader> = Vec::new();
-        loop {
-            let mut state = self.ending.state();
-            readers.append(&mut state.handed);
-            let over = state.over;
-            drop(state);
-            if over {
-                return readers.iter().for_each(|reader| reader.end(self));
+        while self.ending.receive(&mut readers) {
+            let noted = desk.as_ref().map(|(desk, ns)| Desk::begin_work(desk, *ns, TAKING_BACK));
+            readers.retain(Reader::read_some);
+            if due.is_none_or(|due| due <= Instant::now()) {
+                // Those that come later were asked before that as well.
+                due = None;
+                self.cut_off_overdue();
             }
-            working(&mut || {
-                readers.retain(|reader| {
-                    let goes_on = reader.read_some();
-                    if !goes_on {
-                        reader.end(self);
-                    }
-                    goes_on
-                });
-                if due.is_none_or(|due| due <= Instant::now()) {
-                    // Those that come later were asked before that as well.
-                    due = None;
-                    self.cut_off_overdue();
-                }
-            });
+            drop(noted);
             wait(wake, &readers, due);
         }
     }
@@ -116,11 +75,6 @@ fn start(clients: &Arc<LocalClients>) -> io::Result<Thread> {
     let run = move || clients.read_until_the_end(&woken);
     let handle = Builder::new().name("holm-recall".into()).stack_size(STACK).spawn(run)?;
     Ok(Thread { wake, handle })
-}
-
-fn notify(wake: &OwnedFd) {
-    // One that is full wakes as well.
-    let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
 }
 
 /// Waits until there is something to do.

@@ -80,11 +80,6 @@ impl LocalClients {
         }
     }
 
-    /// The namespace has drained, so all files were given back.
-    pub(crate) fn end(&self) {
-        self.ending.end();
-    }
-
     /// Cuts off those who were asked for files too long ago; when to ask again. May block, since the files
     /// are closed here.
     fn cut_off_overdue(&self) -> Option<Instant> {

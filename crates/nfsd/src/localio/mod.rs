@@ -8,6 +8,7 @@
 //! - [`Lender`]: whom a namespace lends files to. It belongs to a
 //!   [`Service`](crate::service::Service::local).
 //! - [`Session`]: one client at the door, behind a [`Line`].
+//! - [`Turns`] and [`Ending`]: who reads from it, so that it is always one, whoever serves it.
 //! - [`Opener`]: opens files as the client; a [`Context`](crate::service::Context) is one.
 //! - [`Localio`]: the RPC program in which a UUID is named.
 //! - [`InProcess`]: the same for a program that has the server within it, without descriptors.
@@ -44,10 +45,12 @@ mod lender;
 mod opener;
 mod opening;
 mod program;
+mod readers;
 mod session;
 
 pub use in_process::{InProcess, InProcessFile, Missed};
 pub use lender::{ClientInfo, Lender, Rules, Statistics, Turned};
 pub use opener::{Lent, Line, Loan, Opener, PeerCredentials, Wanted};
 pub use program::Localio;
+pub use readers::{Ending, Turns, Wake};
 pub use session::Session;

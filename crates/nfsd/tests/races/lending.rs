@@ -67,7 +67,7 @@ impl Inbox {
     }
 
     /// What comes next; none, if it is over.
-    fn next(&self) -> Option<Message> {
+    pub fn next(&self) -> Option<Message> {
         let mut heard = self.heard.lock().unwrap();
         loop {
             let message = heard.messages.pop_front();

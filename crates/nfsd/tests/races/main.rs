@@ -16,6 +16,8 @@ mod lender;
 mod lender_sketch;
 mod lending;
 mod opening;
+mod readers;
+mod readers_sketch;
 mod real;
 mod sketch;
 mod world;
