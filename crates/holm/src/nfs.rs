@@ -5,7 +5,7 @@ use crate::server::operations::{Desk, Operations};
 use crate::stack::AtOwnLinks;
 use holm_netns::{Held, InitError, Namespace, Subsystem, View};
 use holm_nfsd::cache::Within;
-use holm_nfsd::identity::Privileges;
+use holm_nfsd::identity::{IdentityError, Privileges};
 use holm_nfsd::service::{Blocking, Context, Operation, Origin, Peer, Service, Transport};
 use holm_nfsd::store::{DatabaseError, PathDatabase, Syncing};
 use holm_pool::{Bracket, Turn};
@@ -255,6 +255,11 @@ impl Serving {
         turn.may_block(work)
     }
 
+    /// What a thread serves itself by that is none of the pool's.
+    pub(crate) fn on_own_thread(&self, ns: u64) -> Result<Context<Noted>, IdentityError> {
+        Context::new(self.privileges, Noted { desk: self.operations.own_desk(), ns })
+    }
+
     /// Where a thread says what it is at.
     pub(crate) fn desk(&self) -> Arc<Desk> {
         self.operations.desk()
@@ -336,5 +341,19 @@ impl Blocking for Watched {
     fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R {
         let _noted = self.desk.begin(self.ns.get(), operation);
         self.bracket.may_block(work)
+    }
+}
+
+/// Tells whoever asks what is going on, and nobody else: the thread may wait.
+pub(crate) struct Noted {
+    desk: Arc<Desk>,
+    ns: u64,
+}
+
+impl Blocking for Noted {
+    #[track_caller]
+    fn may_block<R>(&self, operation: &Operation<'_>, work: impl FnOnce() -> R) -> R {
+        let _noted = self.desk.begin(self.ns, operation);
+        work()
     }
 }

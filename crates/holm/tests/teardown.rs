@@ -12,6 +12,7 @@ use door::AtDoor;
 use holm::model::{ErrorCode, ExportSpec, Happened, NamespaceSpec, NamespaceState, Squash};
 use holm::server::{Error, Options, Server};
 use holm_lifetime::Deadline;
+use holm_localio::{Access as LibraryAccess, Local, Mount, User};
 use holm_nfs_proto::localio::door::{Access, Message};
 use holm_nfs_proto::nfs3;
 use std::fs;
@@ -155,6 +156,54 @@ fn what_is_held_is_said_and_ends_by_itself() {
             .filter(|what| !matches!(what, Happened::Stuck { .. }))
             .collect();
         assert_eq!(said, [Happened::Draining, Happened::Gone]);
+        stop(server);
+    });
+}
+
+/// C2 for a program that has the server within itself: what it is at is said as of any client.
+#[test]
+fn what_a_program_within_holds_is_said() {
+    with_own_mounts(|| {
+        let world = World::new();
+        let server = world.server();
+        let disk = Ext4::mount(&world, "blue");
+        fs::write(world.directory("blue").join("file"), "content").unwrap();
+        let mut spec = world.spec("blue");
+        spec.export[0].squash = Squash::None;
+        let view = server.add_namespace(spec).unwrap();
+        let door = server.door_within("blue", &User::of_process()).unwrap();
+        let mut options = holm_localio::Options::default();
+        options.local = Local::Given(door);
+        let url = format!("nfs://{}/", address(&view)).parse().unwrap();
+        let mount = Mount::new(&url, &options).unwrap();
+        let file = mount.open("file", LibraryAccess::ReadWrite).unwrap();
+        assert!(file.is_local());
+
+        let frozen = disk.freeze();
+        let stuck = thread::spawn(move || file.write_at(b"CONTENT", 0));
+        let is_at_it = |ns: &str| {
+            let held = server.namespace(ns).unwrap().held;
+            held.holders.into_iter().find(|it| it.operation.as_deref() == Some("LOCALIO WRITE"))
+        };
+        while is_at_it("blue").is_none() {
+            thread::yield_now();
+        }
+        let deadline = Deadline::after(std::time::Duration::from_millis(50));
+        let refused = server.del_namespace("blue", deadline).unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.starts_with("namespace blue@1 is still held: LOCALIO WRITE of handle "),
+            "{text}"
+        );
+        let shown = is_at_it("blue@1").unwrap();
+        assert_eq!(shown.export.as_deref(), Some("/"));
+        assert_eq!(shown.client.as_deref(), Some("127.0.0.1"));
+
+        drop(frozen);
+        server.del_namespace("blue@1", Deadline::Never).unwrap();
+        stuck.join().unwrap().unwrap();
+        drop(mount);
+        disk.unmount();
         stop(server);
     });
 }

@@ -20,7 +20,7 @@ mod overdue;
 mod socket;
 
 pub(crate) use door::{BindError, Door, DoorFile};
-pub(crate) use in_process::InProcessDoor;
+pub(crate) use in_process::{InProcessDoor, OwnThreads};
 
 use crate::model::Happened;
 use crate::nfs::Serving;

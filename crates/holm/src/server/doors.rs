@@ -4,7 +4,7 @@ use super::prepare::served;
 use super::tenants::Tenant;
 use super::view::since;
 use super::{Alteration, Error, Server};
-use crate::local::{BindError, Door, DoorFile, InProcessDoor};
+use crate::local::{BindError, Door, DoorFile, InProcessDoor, OwnThreads};
 use crate::model::{LimitsSpec, LocalClientView, LocalPatch, LocalSpec, LocalView};
 use crate::nfs::Served;
 use crate::privileges::Needs;
@@ -69,7 +69,8 @@ impl Server {
         let peer = Peer::new(Transport::Tcp, here, here);
         let who = Credentials::new(user.uid, user.gid, &user.groups);
         let files = InProcess::new(&ns, service, peer, who);
-        Ok(Arc::new(InProcessDoor { files, privileges: self.privileges }))
+        let host = OwnThreads { ns: ns.id().id, serving: self.serving.clone() };
+        Ok(Arc::new(InProcessDoor { files, host }))
     }
 
     /// Makes the door that a namespace of this name is to have, unless it is the one that it has.

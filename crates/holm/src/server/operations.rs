@@ -8,6 +8,7 @@
 use holm_nfsd::FileHandle;
 use holm_nfsd::service::Operation;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -62,6 +63,19 @@ impl Operations {
         desks.retain(|desk| desk.strong_count() > 0);
         desks.push(Arc::downgrade(&desk));
         desk
+    }
+
+    /// The desk that the calling thread has here for as long as it lives.
+    pub fn own_desk(self: &Arc<Self>) -> Arc<Desk> {
+        let own = OWN.try_with(|own| {
+            let mut own = own.borrow_mut();
+            match &*own {
+                Some((of, desk)) if of.as_ptr() == Arc::as_ptr(self) => desk.clone(),
+                _ => own.insert((Arc::downgrade(self), self.desk())).1.clone(),
+            }
+        });
+        // The thread ends.
+        own.unwrap_or_else(|_| self.desk())
     }
 
     /// What is going on in a namespace, the oldest first.
@@ -137,6 +151,11 @@ impl Note {
             Err(_) => whole.saturating_sub(Duration::from_nanos(nanoseconds.unsigned_abs())),
         }
     }
+}
+
+thread_local! {
+    /// Of which operations, and the desk there.
+    static OWN: RefCell<Option<(Weak<Operations>, Arc<Desk>)>> = const { RefCell::new(None) };
 }
 
 fn now() -> Timespec {
