@@ -15,6 +15,7 @@ use holm_lifetime::{Deadline, Gate, Outgoing, Pass, Published, grace};
 use holm_nfs_proto::nfs3;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -249,6 +250,11 @@ impl Borrowed {
     #[inline]
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, LocalError> {
         self.file.read_at(buffer, offset)
+    }
+
+    /// [`LocalFile::next_data`].
+    pub fn next_data(&self, offset: u64) -> Result<Range<u64>, LocalError> {
+        self.file.next_data(offset)
     }
 
     /// [`LocalFile::write_at`].

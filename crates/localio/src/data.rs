@@ -8,6 +8,7 @@ use crate::handle::Handle;
 use crate::local::{Doors, LocalError};
 use crate::uncommitted::{Remote, Uncommitted};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The content of a file, for one who has it open.
@@ -67,6 +68,22 @@ impl Data {
             if over {
                 return Ok(done);
             }
+        }
+    }
+
+    /// The next part from `offset` on that may be anything but zeros, as far as the file itself says: all
+    /// that is left, if it is not here.
+    pub fn next_data(&self, offset: u64) -> Range<u64> {
+        let unknown = offset..u64::MAX;
+        let Some(borrowed) = self.borrowing.enter() else { return unknown };
+        match borrowed.next_data(offset) {
+            Ok(data) => data,
+            Err(LocalError::Recalled) => {
+                drop(borrowed);
+                self.borrowing.give_back();
+                unknown
+            }
+            Err(_) => unknown,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::uncommitted::Uncommitted;
 use holm_nfs_proto::nfs3::{Attributes, SetAttributes};
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a file is opened for.
@@ -84,6 +85,13 @@ impl File {
         }
         let (nfs, doors) = (&self.mount.nfs, self.mount.doors());
         self.named(self.data.read_at(nfs, &doors, buffer, offset))
+    }
+
+    /// The next part from `offset` on that may be anything but zeros; empty if there is none. Between the
+    /// two the file has a hole, which need not be read. NFSv3 can't ask for holes: unless the file is read
+    /// past the network, it is all that is left, whatever that is.
+    pub fn next_data(&self, offset: u64) -> Range<u64> {
+        self.data.next_data(offset)
     }
 
     /// Writes all of `data` from `offset` on.

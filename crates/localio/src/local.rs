@@ -6,6 +6,7 @@ use crate::handle::Handle;
 use holm_nfs_proto::nfs3;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -33,6 +34,14 @@ pub trait LocalFile: Send + Sync {
     /// # Errors
     /// [`LocalError`]. What it fails with is asked of the server, who then says it.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, LocalError>;
+
+    /// The next part from `offset` on that may be anything but zeros; empty if there is none.
+    ///
+    /// # Errors
+    /// [`LocalError`]. It is read then to find out.
+    fn next_data(&self, offset: u64) -> Result<Range<u64>, LocalError> {
+        Ok(offset..u64::MAX)
+    }
 
     /// Writes some of the data.
     ///

@@ -15,10 +15,13 @@ use crate::local::{LocalDoor, LocalError, LocalFile};
 use holm_lifetime::sync::{Condvar, Deadline, Mutex, thread};
 use holm_nfs_proto::localio::door::{self, Message, Request};
 use holm_nfs_proto::nfs3;
+use rustix::fs::{self, SeekFrom};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +270,17 @@ impl<W: Wire> Drop for Loan<W> {
 impl<W: Wire> LocalFile for Lent<W> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, LocalError> {
         uninterrupted(|| self.file.read_at(buffer, offset))
+    }
+
+    /// Nobody uses the position of the descriptor, which this moves.
+    fn next_data(&self, offset: u64) -> Result<Range<u64>, LocalError> {
+        let found = match fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => fs::seek(&self.file, SeekFrom::Hole(start)).map(|end| start..end),
+            // Nothing but a hole, or the end.
+            Err(Errno::NXIO) => Ok(u64::MAX..u64::MAX),
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| LocalError::Failed(error.into()))
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> Result<usize, LocalError> {

@@ -6,7 +6,7 @@ use holm_localio::{Access, File, Local, Mount};
 use holm_nfs_proto::localio::door::{self, Message, Opened, Welcome};
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -128,6 +128,31 @@ fn a_file_that_is_read_by_one_call_is_not_borrowed_for_it() {
     let part = setting.mount.open("a", Access::Read).unwrap();
     part.read_at(&mut [0; 3], 0).unwrap();
     assert!(part.is_local(), "there is more of it");
+}
+
+#[test]
+fn holes_are_known_while_the_file_is_here() {
+    const MIB: u64 = 1 << 20;
+    let setting = Setting::new();
+    let sparse = OpenOptions::new().write(true).truncate(true).open(&setting.path).unwrap();
+    sparse.set_len(8 * MIB).unwrap();
+    sparse.write_all_at(b"data", 4 * MIB).unwrap();
+    let file = setting.mount.open("a", Access::Read).unwrap();
+    assert_eq!(file.next_data(0), 0..u64::MAX, "it is not here yet");
+    setting.use_until_local(&file);
+    // As wide as a block, whatever that is.
+    let data = file.next_data(0);
+    assert!(data.start > 0 && data.contains(&(4 * MIB)) && data.end < 8 * MIB, "{data:?}");
+    assert_eq!(file.next_data(4 * MIB + 1), 4 * MIB + 1..data.end);
+    assert!(file.next_data(data.end).is_empty());
+    assert!(file.next_data(u64::MAX).is_empty(), "beyond the end");
+    let mut there = [1; 8];
+    assert_eq!(file.read_at(&mut there, 4 * MIB).unwrap(), 8);
+    assert_eq!(&there, b"data\0\0\0\0");
+
+    setting.door.recall_all();
+    setting.door.wait_for_all();
+    assert_eq!(file.next_data(0), 0..u64::MAX, "it is not here any more");
 }
 
 #[test]

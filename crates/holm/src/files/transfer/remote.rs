@@ -7,6 +7,7 @@ use holm_localio::wire::{Attributes, FileType, SetAttributes, SetTime, Status};
 use holm_localio::{Access, Error, File, Handle, Mount, Node};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -218,6 +219,11 @@ impl Content for RemoteFile {
             let _ = write!(token, "{byte:02x}");
         }
         Ok(token)
+    }
+
+    fn next_data(&self, offset: u64, size: u64) -> Result<Range<u64>> {
+        let data = self.file.next_data(offset);
+        Ok(data.start.min(size)..data.end.min(size))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
