@@ -4,6 +4,7 @@
 //! that the server's duplicate request cache answers it if it was done already: a REMOVE that is done
 //! twice would fail the second time.
 
+use crate::dial::dial;
 use crate::error::Problem;
 use crate::options::Options;
 use holm_lifetime::sync::{Condvar, Mutex};
@@ -136,7 +137,7 @@ impl Connection {
 
     fn connect(&self, until: Instant) -> io::Result<Client<Patient>> {
         let left = until.saturating_duration_since(Instant::now());
-        let stream = TcpStream::connect_timeout(&self.address, left.max(SHORTEST))?;
+        let stream = dial(self.address, left)?;
         if stream.local_addr()? == self.address {
             // Nobody listens at this port of our own machine, and TCP has connected it with itself.
             return Err(io::ErrorKind::ConnectionRefused.into());

@@ -1,6 +1,7 @@
 //! What failed: what was attempted, on what, why, and what can be done.
 
 use holm_nfs_proto::{mount, nfs3};
+use holm_sunrpc::auth::AuthStatus;
 use holm_sunrpc::message::Refusal;
 use std::io;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub enum Problem {
         last: String,
     },
     /// The server does not serve such a call.
-    #[error("the server refused the call: {0}")]
+    #[error("the server refused the call: {0}{advice}", advice = refusal_advice(.0))]
     Refused(Refusal),
     /// What the server says cannot be.
     #[error("the server's answer makes no sense: {0}")]
@@ -173,6 +174,17 @@ const fn advice(status: nfs3::Error) -> &'static str {
         Status::BadCookie => "; the directory changed meanwhile: list it again",
         Status::NotSync => "; somebody else changed it: look again",
         Status::JukeBox => "; the server needs longer than we waited",
+        _ => "",
+    }
+}
+
+const fn refusal_advice(refusal: &Refusal) -> &'static str {
+    match refusal {
+        // Also with an export that is `secure`, by most servers.
+        Refusal::Auth(AuthStatus::TooWeak) => {
+            "; the export may be only for ports below 1024, which root has, or for stronger authentication \
+             than AUTH_SYS"
+        }
         _ => "",
     }
 }

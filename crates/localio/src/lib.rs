@@ -86,6 +86,7 @@
 mod borrowing;
 mod connection;
 mod data;
+mod dial;
 mod door;
 mod doorway;
 mod error;

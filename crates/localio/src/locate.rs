@@ -88,7 +88,8 @@ fn find_export(
         Err(Problem::Refused(Refusal::ProgramUnavailable | Refusal::ProgramMismatch { .. })) => {
             let port = match get_port(&mut connection, mount::PROGRAM, mount::VERSION) {
                 Ok(Some(port)) => Some(SocketAddr::new(address.ip(), port)),
-                _ => port_mapper(peer, address, mount::PROGRAM, mount::VERSION)?,
+                _ => port_mapper(peer, address, mount::PROGRAM, mount::VERSION)
+                    .map_err(mount_is_elsewhere)?,
             };
             let port = port.ok_or(Problem::Refused(Refusal::ProgramUnavailable))?;
             MountProgram(Connection::open(peer, port).map_err(Problem::Unreachable)?)
@@ -193,6 +194,21 @@ fn null(
 fn procedure(procedure: mount::Procedure) -> Procedure {
     let (program, version) = (mount::PROGRAM, mount::VERSION);
     Procedure { program, version, number: procedure.number() }
+}
+
+/// The MOUNT program has a port of its own, and the port mapper does not answer.
+fn mount_is_elsewhere(problem: Problem) -> Problem {
+    match problem {
+        Problem::Unreachable(error) => Problem::Unreachable(io::Error::new(
+            error.kind(),
+            format!(
+                "the server's MOUNT program has a port of its own, and its port mapper (port {}) can't be \
+                 asked which: {error}",
+                portmap::PORT
+            ),
+        )),
+        other => other,
+    }
 }
 
 /// What cannot be mounted, and what could be.

@@ -1,11 +1,15 @@
 //! From a URL to files.
 
+use crate::proxy::{receive, word};
 use crate::world::{World, mount, options, url};
+use holm::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use holm_localio::{Access, Mount, Url};
+use holm_nfs_proto::{nfs3, portmap};
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
 
 #[test]
 fn the_longest_export_is_mounted() {
@@ -67,6 +71,84 @@ fn what_cannot_be_mounted_is_said() {
     let nowhere: Url = "nfs://no-such-host.invalid/".parse().unwrap();
     let error = Mount::new(&nowhere, &options()).unwrap_err().to_string();
     assert!(error.contains("mount nfs://no-such-host.invalid/"), "{error}");
+}
+
+#[test]
+fn exports_for_privileged_ports_are_for_root() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    let world = World::new();
+    let mut export = ExportSpec::new("/", world.directory("d"));
+    export.privileged_port = true;
+    let spec = NamespaceSpec {
+        name: "blue".into(),
+        export: vec![export],
+        listen: vec![ListenSpec::new("127.0.0.1:0".parse().unwrap())],
+        ..NamespaceSpec::default()
+    };
+    let address = world.server.add_namespace(spec).unwrap().listeners[0].local;
+    mount(address).create("a", 0o600, true).unwrap();
+
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let uid = rustix::process::Uid::from_raw(1000);
+            // Of this thread alone.
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            Mount::new(&url(address, "/"), &options()).unwrap_err()
+        });
+        let error = other.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+        assert!(error.to_string().contains("this client's address, port or user"), "{error}");
+    });
+}
+
+/// At no port, not even the usual one: then the server's port mapper knows.
+#[test]
+fn without_a_port_the_port_mapper_is_asked() {
+    // An address at which nobody else serves.
+    const HOST: &str = "127.83.1.7";
+    if TcpStream::connect((HOST, nfs3::PORT)).is_ok() {
+        return eprintln!("skipped: somebody serves at every address");
+    }
+    let Ok(mapper) = TcpListener::bind((HOST, portmap::PORT)) else {
+        return eprintln!("skipped: needs root, and no port mapper here");
+    };
+    let world = World::new();
+    let directory = world.directory("d");
+    let port = world.serve("blue", &[("/", &directory)], &format!("{HOST}:0")).port();
+    let url = Url::new(HOST, None, "/").unwrap();
+    let answer = |port| answer_once(&mapper, port);
+    thread::scope(|scope| {
+        let mapper = scope.spawn(|| answer(port));
+        let mount = Mount::new(&url, &options()).unwrap();
+        assert_eq!(mount.address().port(), port);
+        mount.create("a", 0o600, true).unwrap();
+        assert!(directory.join("a").exists());
+        let get_port = [portmap::PROGRAM, 2, portmap::Procedure::GetPort.number()];
+        let nfs_by_tcp = [nfs3::PROGRAM, nfs3::VERSION, portmap::TCP, 0];
+        assert_eq!(mapper.join().unwrap(), (get_port, nfs_by_tcp));
+
+        // It knows of none.
+        let mapper = scope.spawn(|| answer(0));
+        let error = Mount::new(&url, &options()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+        mapper.join().unwrap();
+    });
+}
+
+/// Answers a call with a port, and gives its program, version and procedure, and its arguments.
+fn answer_once(mapper: &TcpListener, port: u16) -> ([u32; 3], [u32; 4]) {
+    let (mut stream, _) = mapper.accept().unwrap();
+    let call = receive(&mut stream).unwrap();
+    let word = |at| word(&call, at);
+    // The transaction; a reply that is accepted, with nothing to verify it by, and has succeeded.
+    let reply = [word(0), 1, 0, 0, 0, 0, port.into()];
+    let record = [0x8000_0000 | (4 * reply.len() as u32)].into_iter().chain(reply);
+    let bytes: Vec<u8> = record.flat_map(u32::to_be_bytes).collect();
+    stream.write_all(&bytes).unwrap();
+    let arguments = call.len() - 16;
+    ([12, 16, 20].map(word), [0, 4, 8, 12].map(|at| word(arguments + at)))
 }
 
 #[test]

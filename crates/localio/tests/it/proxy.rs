@@ -97,7 +97,7 @@ impl Pipe {
 }
 
 /// A record.
-fn receive(from: &mut TcpStream) -> Option<Vec<u8>> {
+pub fn receive(from: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let mut mark = [0; 4];
