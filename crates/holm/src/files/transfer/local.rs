@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -54,8 +54,24 @@ impl LocalDirectory {
         if !is_own(&found) {
             return Ok(None);
         }
-        let fd = fs::openat(&self.fd, name, OWN, Mode::empty())?;
-        Ok(is_own(&fs::fstat(&fd)?).then_some(fd))
+        match fs::openat(&self.fd, name, OWN, Mode::empty()) {
+            Ok(fd) => Ok(is_own(&fs::fstat(&fd)?).then_some(fd)),
+            // It has the mode of its source already, and only its rename was missing. If it can't be had
+            // again it is made anew.
+            Err(Errno::ACCESS) => Ok(self.own_that_is_read_only(name).ok().flatten()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn own_that_is_read_only(&self, name: &OsStr) -> std::result::Result<Option<OwnedFd>, Errno> {
+        let found = fs::openat(&self.fd, name, FOUND, Mode::empty())?;
+        if !is_own(&fs::fstat(&found)?) {
+            return Ok(None);
+        }
+        // What was found, whatever has the name by now.
+        let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
+        fs::chmod(&itself, Mode::RUSR | Mode::WUSR)?;
+        fs::open(&itself, OWN.difference(OFlags::NOFOLLOW), Mode::empty()).map(Some)
     }
 }
 
@@ -301,5 +317,6 @@ fn facts(found: &Stat) -> Facts {
 const ATTRIBUTES: &str = "change the attributes of";
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOUND: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const OWN: OFlags =
     OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);

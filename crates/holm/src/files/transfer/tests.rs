@@ -7,7 +7,7 @@ use super::side::{Directory, Facts};
 use super::*;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use tempfile::TempDir;
@@ -139,6 +139,45 @@ fn a_copy_goes_on_where_its_record_says() {
     assert!(fs::read(world.path("to/file")).unwrap() == content);
     assert_eq!(looker.found.into_inner(), looker.moved.into_inner());
     assert_eq!(world.names("to"), ["file"]);
+}
+
+/// Interrupted when all was written and the mode was that of the source, which not even its owner may write
+/// to.
+#[test]
+fn a_copy_of_a_read_only_file_goes_on_too() {
+    let copied = || {
+        let world = World::new();
+        let mut content = world.large("large");
+        fs::write(world.path("small"), "content").unwrap();
+        let read_only = fs::Permissions::from_mode(0o444);
+        for name in ["large", "small"] {
+            fs::set_permissions(world.path(name), read_only.clone()).unwrap();
+            leave(&world, name, &[0xaa; 7], 7, None);
+            let part = Names::new(&world.facts(name), OsStr::new(name)).part;
+            fs::set_permissions(world.path("to").join(part), read_only.clone()).unwrap();
+        }
+        let summaries = ["large", "small"].map(|name| world.copy(name, false).0);
+        assert_eq!(summaries.map(|summary| (summary.copied, summary.resumed)), [(1, 1), (1, 0)]);
+        content[..7].fill(0xaa);
+        assert!(fs::read(world.path("to/large")).unwrap() == content);
+        assert_eq!(fs::read(world.path("to/small")).unwrap(), b"content");
+        for name in ["to/large", "to/small"] {
+            let mode = fs::metadata(world.path(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o444);
+        }
+    };
+    // Root may write to anything.
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                let uid = rustix::process::Uid::from_raw(1000);
+                // Of this thread, and those that it starts.
+                rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            }
+            copied();
+        });
+        other.join().unwrap();
+    });
 }
 
 #[test]
