@@ -202,7 +202,8 @@ pub struct LimitsSpec {
     /// Bytes that the buffers of an interface's connections share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_memory: Option<u32>,
-    /// Bytes of the largest buffer of one connection of an interface, for each direction.
+    /// Bytes of the largest buffer that one connection of an interface sends from; one to receive into has a
+    /// quarter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_buffer: Option<u32>,
     /// Seconds for which the peer of an interface's connection may owe an answer, as one does that was

@@ -66,8 +66,8 @@ struct Seen {
 }
 
 impl Connection {
-    /// One that takes a SYN, or with an interface makes one, with so many bytes of room to receive and
-    /// as many to send.
+    /// One that takes a SYN, or with an interface makes one, with so many bytes of room to send, and to receive
+    /// as [`Limits::room_max`] says.
     pub(super) fn new(
         ends: Ends,
         stage: Stage,
@@ -75,7 +75,7 @@ impl Connection {
         limits: &Limits,
         connects: Option<&mut Context>,
     ) -> io::Result<Self> {
-        let mut buffered = Buffered::new(room, room)?;
+        let mut buffered = Buffered::new((room / 4).max(limits.room_min), room)?;
         let local = (ends.local.ip(), ends.local.port());
         let begun = buffered.socket(|socket| {
             // A reply is not held back until the one before was acknowledged.

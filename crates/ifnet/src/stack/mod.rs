@@ -92,7 +92,8 @@ pub struct Limits {
     pub memory: usize,
     /// Bytes of the smallest buffer.
     pub room_min: usize,
-    /// Bytes of the largest buffer, at most 1 GiB.
+    /// Bytes of the largest buffer to send from, at most 1 GiB. A whole reply should fit. One to receive into
+    /// has a quarter: what comes is taken soon, and the less room there is, the more of it is still in the cache.
     pub room_max: usize,
     /// Stations of the link of which it is remembered where they are.
     pub neighbors: usize,

@@ -525,7 +525,7 @@ impl Tcp {
     }
 }
 
-/// How many bytes the next connection can receive, and send: the fewer, the more there are.
+/// How many bytes the next connection can send: the fewer, the more there are.
 fn share(connections: usize, limits: &Limits) -> usize {
     (limits.memory / (2 * (connections + 1))).clamp(limits.room_min, limits.room_max)
 }
