@@ -93,6 +93,10 @@ impl server::Transport for Stream {
         self.0.set_wake(wake);
     }
 
+    fn want(&self, bytes: usize) {
+        self.0.want(bytes);
+    }
+
     fn peer(&self) -> SocketAddr {
         self.0.peer()
     }

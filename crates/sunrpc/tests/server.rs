@@ -4,13 +4,15 @@ use holm_lifetime::Deadline;
 use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
 use holm_pool::{Bracket, Config, NsPool, Pool, PoolSubsystem, Turn};
 use holm_sunrpc::server::{
-    Counted, Counters, ListenerHandle, Peer, ServerLimits, Service, listen, listen_datagrams,
+    Counted, Counters, ListenerHandle, Peer, ServerLimits, Service, Transport, Wake, listen,
+    listen_datagrams, receive_arrivals,
 };
 use holm_sunrpc::{Answer, Call, Limits, Program, Programs, Refusal};
 use holm_xdr::Encoder;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -62,6 +64,32 @@ fn call_may_come_byte_by_byte() {
         stream.write_all(&[byte]).unwrap();
     }
     assert_eq!(reply(&mut stream), echoed(7));
+    server.end();
+}
+
+#[test]
+fn stream_is_told_how_much_of_a_long_call_is_missing() {
+    let server = Server::start(ServerLimits::default());
+    let script = Arc::new(Script::default());
+    let inside = server.ns.enter().unwrap();
+    let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
+    let limits = ServerLimits::default();
+    let (service, counted) = (server.service.clone(), server.counted.clone());
+    let (_, arrivals) = receive_arrivals(sources, service, limits, counted).unwrap();
+    arrivals.arrive(Scripted(script.clone()));
+    drop(inside);
+    let (call, next) = (long(1), framed(&echo(2)));
+    let (first, rest) = call.split_at(1000);
+    script.say(first);
+    let wanted = script.until(|said| said.wanted.last().copied());
+    assert_eq!(wanted, rest.len());
+    script.say(&[rest, &next[..8]].concat());
+    let wanted = script.until(|said| said.wanted.get(1).copied());
+    assert_eq!(wanted, 0, "the rest of a short one is not waited for");
+    script.say(&next[8..]);
+    let replies = [framed(&echoed(1)), framed(&echoed(2))].concat();
+    script.until(|said| (said.sent == replies).then_some(()));
+    assert_eq!(script.until(|said| Some(said.wanted.len())), 2);
     server.end();
 }
 
@@ -482,6 +510,91 @@ fn listener_that_is_closed_takes_its_connections_with_it_and_no_others() {
     }
     drop(inside);
     server.end();
+}
+
+/// What comes on a stream that is no socket, and what it was told.
+#[derive(Default)]
+struct Script {
+    said: Mutex<Said>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Said {
+    coming: Vec<u8>,
+    wanted: Vec<usize>,
+    sent: Vec<u8>,
+    wake: Option<Wake>,
+}
+
+impl Script {
+    fn say(&self, bytes: &[u8]) {
+        self.said.lock().unwrap().coming.extend(bytes);
+        let wake = self.until(|said| said.wake.clone());
+        wake();
+    }
+
+    fn until<T>(&self, mut what: impl FnMut(&Said) -> Option<T>) -> T {
+        let mut said = self.said.lock().unwrap();
+        loop {
+            if let Some(what) = what(&said) {
+                return what;
+            }
+            said = self.changed.wait(said).unwrap();
+        }
+    }
+
+    fn change<R>(&self, f: impl FnOnce(&mut Said) -> R) -> R {
+        let outcome = f(&mut self.said.lock().unwrap());
+        self.changed.notify_all();
+        outcome
+    }
+}
+
+struct Scripted(Arc<Script>);
+
+impl Transport for Scripted {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn wake_by(&self, wake: Wake) {
+        self.0.change(|said| said.wake = Some(wake.clone()));
+        wake();
+    }
+
+    fn want(&self, bytes: usize) {
+        self.0.change(|said| said.wanted.push(bytes));
+    }
+
+    fn peer(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 700).into()
+    }
+
+    fn local(&self) -> SocketAddr {
+        ([127, 0, 0, 1], 2049).into()
+    }
+
+    fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
+        self.0.change(|said| {
+            if said.coming.is_empty() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let count = space.len().min(said.coming.len());
+            space[..count].copy_from_slice(&said.coming[..count]);
+            said.coming.drain(..count);
+            Ok(count)
+        })
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.change(|said| said.sent.extend(bytes));
+        Ok(bytes.len())
+    }
+
+    fn end(&self) {}
+
+    fn abort(&self) {}
 }
 
 /// A pool, a registry, and a namespace that serves the test's program.

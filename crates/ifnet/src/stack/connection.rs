@@ -44,6 +44,8 @@ pub(super) struct Connection {
     seen: Seen,
     /// Its owner waits until there is room.
     blocked: bool,
+    /// Fewer bytes than that are no news for its owner.
+    wanted: usize,
     /// Its owner said that he takes no more.
     ended: bool,
     /// The sequence number of the next byte that its owner takes, and the one behind the furthest that
@@ -103,6 +105,7 @@ impl Connection {
             touched: false,
             seen: Seen { state, queued: 0 },
             blocked: false,
+            wanted: 0,
             ended: false,
             next: None,
             furthest: 0,
@@ -167,11 +170,20 @@ impl Connection {
             let seen = Seen { state: socket.state(), queued: socket.recv_queue() };
             (seen, socket.send_capacity() - socket.send_queue(), socket.send_capacity())
         });
-        let news = seen.state != self.seen.state || seen.queued > self.seen.queued;
+        let more = seen.queued > self.seen.queued && seen.queued >= self.wanted;
+        let news = seen.state != self.seen.state || more;
         let roomy = self.blocked && room >= most / 4;
         self.seen = seen;
         self.blocked &= !roomy;
         news || roomy
+    }
+
+    /// As [`Stream::want`](super::Stream::want).
+    pub(super) fn want(&mut self, bytes: usize) {
+        // With half of the buffer free the peer goes on sending, however large its segments are.
+        self.wanted = self.buffered.socket(|socket| bytes.min(socket.recv_capacity() / 2));
+        // What is there is looked at again: it may be enough.
+        self.seen.queued = 0;
     }
 
     /// As [`Stream::receive`](super::Stream::receive).

@@ -41,6 +41,13 @@ impl Stream {
         first();
     }
 
+    /// From now on, something to be received is new when there are so many bytes of it, or half of what
+    /// there is room for; whoever is woken sooner could do nothing with it. If that much is there,
+    /// [`wake`](Self::set_wake) is called at once.
+    pub fn want(&self, bytes: usize) {
+        self.with(|connection| connection.want(bytes));
+    }
+
     /// Receives what is there, into the front of `space`. 0: the peer sends no more.
     ///
     /// # Errors

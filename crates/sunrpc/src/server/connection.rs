@@ -26,6 +26,8 @@ struct State {
     connection: Connection,
     /// What it keeps from one turn to the next is much.
     load: Option<Load>,
+    /// For how many bytes the transport was told that it waits, if not for any.
+    wanted: usize,
     /// When the last call had arrived whole, or the first turn was; none before that.
     served: Option<Instant>,
     /// When it is run next in any case.
@@ -51,7 +53,8 @@ impl<T: Transport, S: Service> Served<T, S> {
         member: Member,
     ) -> Self {
         let connection = Connection::new(limits.connection);
-        let state = Mutex::new(State { connection, load: None, served: None, wakes: None });
+        let state =
+            Mutex::new(State { connection, load: None, wanted: 0, served: None, wakes: None });
         Self { transport, service, limits, place, member, state }
     }
 
@@ -65,7 +68,7 @@ impl<T: Transport, S: Service> Served<T, S> {
 
     /// Serves and receives by turns, until nothing is ready or the budget is used up.
     fn serve(&self, turn: &Turn<'_>, state: &mut State, done: &mut Done) -> Next {
-        let State { connection, load, .. } = state;
+        let State { connection, load, wanted, .. } = state;
         // Replies that the peer had no room for.
         match self.send(connection, done) {
             Sent::All => {}
@@ -87,6 +90,9 @@ impl<T: Transport, S: Service> Served<T, S> {
             };
             next.unwrap_or_else(|| self.serve_and_receive(turn, connection, done))
         };
+        if matches!(next, Next::Idle) {
+            self.wait(connection, wanted);
+        }
         buffers.take_back(connection);
         let address = self.transport.peer().ip();
         *load = match load.take() {
@@ -95,6 +101,17 @@ impl<T: Transport, S: Service> Served<T, S> {
             load => load,
         };
         next
+    }
+
+    /// Has the transport wait until a long call has arrived whole, or as much of it as it can hold: its
+    /// parts would be taken by as many turns.
+    fn wait(&self, connection: &mut Connection, wanted: &mut usize) {
+        let missing = Some(connection.incoming().missing()).filter(|missing| *missing >= LONG);
+        let missing = missing.unwrap_or(0);
+        if missing != *wanted {
+            self.transport.want(missing);
+            *wanted = missing;
+        }
     }
 
     fn memory_is_used_up(&self) -> bool {
@@ -304,6 +321,8 @@ struct Done {
 
 /// So many bytes are little enough to be kept by every connection.
 const LITTLE: usize = 16 << 10;
+/// So many bytes are worth being waited for.
+const LONG: usize = 64 << 10;
 /// After this long it is tried again where memory was used up.
 const SHORTAGE: Duration = Duration::from_millis(10);
 /// After this long it is tried again where a call is being served elsewhere.

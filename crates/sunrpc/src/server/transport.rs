@@ -21,6 +21,12 @@ pub trait Transport: Send + Sync + 'static {
         let _ = wake;
     }
 
+    /// From now on it need not be woken for fewer bytes than these to be received, if it has room for so
+    /// many; that it has ended it is told in any case. It is woken at once if they are there.
+    fn want(&self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// Who is at the other end.
     fn peer(&self) -> SocketAddr;
 

@@ -113,6 +113,7 @@ impl Net {
             for (acceptor, id, ends) in news.accepted {
                 acceptor(id, ends);
             }
+            news.wakes.iter().for_each(|wake| wake());
             let mut pieces = Frames::new();
             for frame in frames {
                 if self.finishes {

@@ -3,8 +3,10 @@
 use super::{NFS, Net, Weather, address, config, mac};
 use crate::frame::Frame;
 use crate::stack::connection::ConnectionId;
-use crate::stack::{Config, Limits, Reason};
+use crate::stack::{Config, Limits, Reason, Wake};
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes that say where they are from.
@@ -189,6 +191,45 @@ fn a_reader_who_stops_stops_the_sender_and_loses_nothing() {
         came.len() == all.len()
     });
     assert!(came == all);
+}
+
+#[test]
+fn who_wants_much_is_woken_when_it_is_there_and_at_the_end() {
+    let mut net = Net::new(1500, 5);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    net.ping(ids);
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = wakes.clone();
+    let wake: Wake = Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+    net.machines[0].with(net.now, ids.1, |c| c.wake = Some(wake)).unwrap();
+    // Whether he was woken.
+    let send = |net: &mut Net, count: usize| {
+        assert_eq!(net.send(1, ids.0, &vec![7; count]), count);
+        net.pass(Duration::from_millis(100));
+        wakes.swap(0, Ordering::Relaxed) > 0
+    };
+    let want = |net: &mut Net, bytes: usize| {
+        net.machines[0].with(net.now, ids.1, |c| c.want(bytes)).unwrap();
+        net.pass(Duration::from_millis(100));
+        wakes.swap(0, Ordering::Relaxed) > 0
+    };
+    assert!(send(&mut net, 1), "whatever comes, before anything was said");
+    assert!(!want(&mut net, 10_000));
+    assert!(!send(&mut net, 9998));
+    assert!(send(&mut net, 1));
+    assert!(want(&mut net, 10_000), "it is there already");
+    assert!(!want(&mut net, 10_001));
+    assert!(want(&mut net, 0));
+    let half = Limits::default().room_max / 8;
+    assert!(!want(&mut net, usize::MAX));
+    assert!(!send(&mut net, half - 10_001));
+    assert!(send(&mut net, 1), "there will not be much more than half of the room");
+    while !net.receive(0, ids.1).unwrap().is_empty() {}
+    assert!(!want(&mut net, half));
+    net.machines[1].with(net.now, ids.0, |c| c.end()).unwrap();
+    net.pass(Duration::from_millis(100));
+    assert!(wakes.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
