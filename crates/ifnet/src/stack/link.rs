@@ -185,9 +185,25 @@ impl Stack {
         Ok(Datagrams::new(self.clone(), (address, port)))
     }
 
-    /// Resets all connections and forgets addresses and listeners: their owners are told.
+    /// Resets all connections and forgets addresses and listeners: their owners are told. When this returns
+    /// the resets are with the link, which may go then.
     pub fn close(&self) {
-        self.run(|machine, now| machine.close(now));
+        let (last, news) = {
+            let mut shared = self.shared.lock();
+            let Shared { machine, outbox } = &mut *shared;
+            let now = self.now();
+            machine.close(now);
+            let (frames, news) = machine.settle(now, 0);
+            let mut last = std::mem::take(&mut outbox.frames);
+            last.extend(frames);
+            (last, news)
+        };
+        // Not left to whoever sends just now: to him the link may be gone when he comes to it. What he has is
+        // overtaken, which a reset may do.
+        if !last.is_empty() {
+            self.outside.transmit(last);
+        }
+        news.tell();
     }
 
     /// What it has, and what it has refused.
@@ -218,11 +234,7 @@ impl Stack {
         if mine {
             self.send();
         }
-        let News { wakes, accepted } = news;
-        for (acceptor, id, ends) in accepted {
-            acceptor(id, ends);
-        }
-        wakes.iter().for_each(|wake| wake());
+        news.tell();
         outcome
     }
 
@@ -248,11 +260,8 @@ impl Stack {
             if !load.frames.is_empty() {
                 self.outside.transmit(load.frames);
             }
-            if let Some(News { wakes, accepted }) = others {
-                for (acceptor, id, ends) in accepted {
-                    acceptor(id, ends);
-                }
-                wakes.iter().for_each(|wake| wake());
+            if let Some(news) = others {
+                news.tell();
             }
             room = self.outside.room();
         }

@@ -45,6 +45,16 @@ pub(super) struct News {
     pub(super) accepted: Vec<(Acceptor, ConnectionId, Ends)>,
 }
 
+impl News {
+    /// Tells it. Nothing is locked.
+    pub(super) fn tell(self) {
+        for (acceptor, id, ends) in self.accepted {
+            acceptor(id, ends);
+        }
+        self.wakes.iter().for_each(|wake| wake());
+    }
+}
+
 impl Machine {
     pub(super) fn new(config: &Config) -> Self {
         let mut machine = Self {
@@ -295,6 +305,7 @@ impl Machine {
         self.send_packets(now);
         self.wakes.extend(self.udp.unbind_all());
         self.addresses.clear();
+        self.link_local = None;
         self.neighbors.clear();
     }
 

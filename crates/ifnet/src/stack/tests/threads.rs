@@ -242,6 +242,62 @@ fn what_was_received_before_anybody_listened_for_it_is_told() {
     }
 }
 
+/// Leads to another stack, and can be stopped in the middle of sending.
+struct Gate {
+    other: Mutex<Weak<Stack>>,
+    /// From now on who sends stops here, as one does who has lost his CPU; the first says that he has come.
+    stops: Mutex<Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>>,
+}
+
+impl Outside for Arc<Gate> {
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    fn transmit(&self, frames: Frames) {
+        let stop = self.stops.lock().unwrap().take();
+        if let Some((stopped, go_on)) = stop {
+            stopped.send(()).unwrap();
+            // What he has is lost: meanwhile the link goes.
+            return go_on.recv().unwrap();
+        }
+        let other = self.other.lock().unwrap().upgrade();
+        if let Some(other) = other {
+            other.input(&frames);
+        }
+    }
+
+    fn wake_at(&self, _: Instant) {}
+}
+
+#[test]
+fn who_closes_leaves_the_resets_to_nobody_who_is_sending() {
+    let gates =
+        [(); 2].map(|()| Arc::new(Gate { other: Mutex::default(), stops: Mutex::default() }));
+    let [server, client] = [0, 1].map(|n| Stack::new(config(n as u8 + 1, 1500), gates[n].clone()));
+    for (gate, other) in gates.iter().zip([&client, &server]) {
+        *gate.other.lock().unwrap() = Arc::downgrade(other);
+    }
+    for (n, stack) in [&server, &client].into_iter().enumerate() {
+        stack.add_address(Network::new(address(n, false), 24).unwrap()).unwrap();
+    }
+    let (_listener, accept) = accepting(&server);
+    let ours = client.connect(SocketAddr::new(address(0, false), NFS)).unwrap();
+    let theirs = accept();
+    let (stopped, has_stopped) = std::sync::mpsc::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel();
+    *gates[0].stops.lock().unwrap() = Some((stopped, goes_on));
+    std::thread::scope(|scope| {
+        scope.spawn(|| theirs.send(b"answer"));
+        has_stopped.recv().unwrap();
+        server.close();
+        // The peer has been told, whatever becomes of him.
+        let told = ours.receive(&mut [0; 8]).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::ConnectionReset);
+        go_on.send(()).unwrap();
+    });
+}
+
 /// How fast it is, in a release build: `cargo test --release -p holm-ifnet --lib -- --ignored fast
 /// --nocapture`.
 #[test]
