@@ -4,6 +4,7 @@
 use crate::nfs::Programme;
 use holm_ifnet::stack::{self, NsStacks, Offered};
 use holm_netns::Namespace;
+use holm_nfs_proto::portmap;
 use holm_nfsd::service::{Listening, Transport};
 use holm_pool::{NsPool, PoolSubsystem};
 use holm_sunrpc::server::{
@@ -17,9 +18,6 @@ use std::sync::Arc;
 
 /// The port of NFS.
 const NFS: u16 = 2049;
-/// The port of the port mapper (RFC 1833).
-const PORTMAP: u16 = 111;
-
 /// What a namespace serves at all addresses of its own interfaces, until this is dropped.
 pub struct AtOwnLinks {
     _offered: Vec<Offered>,
@@ -45,7 +43,7 @@ impl AtOwnLinks {
         let (listener, arrivals) = receive_arrivals(pool, streams.clone(), shut, counted.clone())?;
         let arrivals = Arc::new(arrivals);
         let mut offered = Vec::new();
-        for port in [NFS, PORTMAP] {
+        for port in [NFS, portmap::PORT] {
             let arrivals = arrivals.clone();
             let accept = move |stream| arrivals.arrive(Stream(stream));
             offered.push(stacks.listen(port, accept)?);
@@ -67,7 +65,7 @@ impl AtOwnLinks {
         self.arrivals.set_limits(limits);
     }
 
-    /// What clients are told who ask the port mapper.
+    /// What clients are told who ask the port mapper, of all programs but itself.
     pub fn listening() -> impl Iterator<Item = Listening> {
         [Transport::Tcp, Transport::Udp]
             .into_iter()

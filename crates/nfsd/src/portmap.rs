@@ -61,12 +61,12 @@ fn version_2(attended: &Attended, call: &Call<'_>, out: &mut Encoder) -> Result<
             };
             let place = transport
                 .filter(|on| is_served(asked.program, Some(asked.version), *on))
-                .and_then(|on| place(attended, on, None));
+                .and_then(|on| place(attended, asked.program, on, None));
             out.u32(place.map_or(0, |place| place.port().into()));
         }
         Call::Dump => {
             for (program, version, transport) in SERVED {
-                if let Some(place) = place(attended, transport, None) {
+                if let Some(place) = place(attended, program, transport, None) {
                     let protocol = match transport {
                         Transport::Tcp => portmap::TCP,
                         Transport::Udp => portmap::UDP,
@@ -107,7 +107,7 @@ fn versions_3_and_4(
         Call::GetVersAddr(asked) => address(attended, &asked, Some(asked.version), out),
         Call::Dump => {
             for (program, version, transport) in SERVED {
-                if let Some(place) = place(attended, transport, None) {
+                if let Some(place) = place(attended, program, transport, None) {
                     let address = rpcbind::universal_address(place);
                     out.bool(true);
                     rpcbind::Binding {
@@ -147,7 +147,7 @@ fn address(
         _ => (attended.peer.transport(), None),
     };
     let place = if is_served(asked.program, version, transport) {
-        place(attended, transport, is_v4)
+        place(attended, asked.program, transport, is_v4)
     } else {
         None
     };
@@ -163,9 +163,14 @@ fn door_of(attended: &Attended, asked: &rpcbind::Binding<'_>) -> Option<String> 
     if may && is_known { attended.service.local().address() } else { None }
 }
 
-/// Where the peer reaches us by a transport: on the port that it has reached us on, if we are
-/// listening there by that transport too.
-fn place(attended: &Attended, transport: Transport, is_v4: Option<bool>) -> Option<SocketAddr> {
+/// Where the peer reaches a program by a transport: on the port that it has reached us on, if we are
+/// listening there by that transport too. At the namespace's own interfaces the port mapper has its own.
+fn place(
+    attended: &Attended,
+    program: u32,
+    transport: Transport,
+    is_v4: Option<bool>,
+) -> Option<SocketAddr> {
     if !attended.admits_peer() {
         return None;
     }
@@ -187,7 +192,13 @@ fn place(attended: &Attended, transport: Transport, is_v4: Option<bool>) -> Opti
         .filter(|known| reachable(&known.address))
         .map(|known| known.address.port());
     let first = places.next()?;
-    let port = if places.any(|port| port == local.port()) { local.port() } else { first };
+    let port = if own_link && program == portmap::PROGRAM {
+        portmap::PORT
+    } else if places.any(|port| port == local.port()) {
+        local.port()
+    } else {
+        first
+    };
     Some(SocketAddr::new(local.ip(), port))
 }
 

@@ -11,6 +11,7 @@ use holm_ifnet::IfnetSubsystem;
 use holm_ifnet::stack::{Reason, StackSubsystem};
 use holm_lifetime::Deadline;
 use holm_lifetime::levels::Locked;
+use holm_nfs_proto::{mount, nfs3, portmap};
 use std::fs;
 use std::path::PathBuf;
 
@@ -59,6 +60,16 @@ fn a_tenant_is_served_over_its_own_interface() {
     // The port mapper is where it belongs, and says where the rest is, by streams and by datagrams.
     assert_eq!(neighbour.port_of_mount_by_stream("10.0.0.1:111"), 2049);
     assert_eq!(neighbour.port_of_mount_by_datagram("10.0.0.1:111"), 2049);
+    let (tcp, udp) = (portmap::TCP, portmap::UDP);
+    for asked_at in ["10.0.0.1:111", "10.0.0.1:2049"] {
+        let listed = neighbour.programs(asked_at);
+        let of = |program| listed.iter().filter(move |it| it.0 == program).copied();
+        let own: Vec<_> = of(portmap::PROGRAM).collect();
+        let expected = [2, 3, 4].map(|version| [tcp, udp].map(|by| (100_000, version, by, 111)));
+        assert_eq!(own, expected.concat(), "the port mapper itself, asked at {asked_at}");
+        assert_eq!(of(nfs3::PROGRAM).collect::<Vec<_>>(), [(100_003, 3, tcp, 2049)]);
+        assert_eq!(of(mount::PROGRAM).count(), 2);
+    }
 
     let view = link(&server, "blue", "p0");
     assert!(view.flags.iter().any(|flag| flag == "running"), "{view:?}");

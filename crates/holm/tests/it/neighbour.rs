@@ -76,6 +76,21 @@ impl Neighbour {
         ask_for_mount(Client::new(datagrams), portmap::UDP)
     }
 
+    /// What the port mapper lists: programs, versions, protocols and ports.
+    pub fn programs(&self, address: &str) -> Vec<(u32, u32, u32, u32)> {
+        let number = portmap::Procedure::Dump.number();
+        let (program, version) = (portmap::PROGRAM, portmap::VERSION);
+        let mut client = self.client(address);
+        let all: portmap::DumpRes =
+            client.call(Procedure { program, version, number }, &()).unwrap();
+        all.iter().map(|it| (it.program, it.version, it.protocol, it.port)).collect()
+    }
+
+    /// The stack at its end.
+    pub fn stack(&self) -> &Arc<Stack> {
+        &self.stack
+    }
+
     pub fn end(self) {
         drop(self.stack);
         drop(self.ns);
@@ -88,11 +103,13 @@ impl Neighbour {
     }
 
     fn connect(&self, address: &str) -> Blocking {
-        let stream = self.stack.connect(address.parse().unwrap()).unwrap();
-        let bell = Bell::default();
-        stream.set_wake(bell.clapper());
-        Blocking { stream, bell }
+        Blocking::connect(&self.stack, address)
     }
+}
+
+/// A client of NFS at a stack.
+pub fn nfs_at(stack: &Arc<Stack>, address: &str) -> Nfs<Blocking> {
+    Nfs(Client::new(Blocking::connect(stack, address)).with_user(&user()))
 }
 
 fn ask_for_mount<S: Read + Write>(mut client: Client<S>, protocol: u32) -> u32 {
@@ -131,10 +148,24 @@ impl Bell {
     }
 }
 
+/// How many bytes a new connection there takes at once.
+pub fn room_to(stack: &Arc<Stack>, address: &str) -> usize {
+    Blocking::connect(stack, address).write(&vec![0; 64 << 20]).unwrap()
+}
+
 /// A connection that is waited for.
 pub struct Blocking {
     stream: Stream,
     bell: Bell,
+}
+
+impl Blocking {
+    fn connect(stack: &Arc<Stack>, address: &str) -> Self {
+        let stream = stack.connect(address.parse().unwrap()).unwrap();
+        let bell = Bell::default();
+        stream.set_wake(bell.clapper());
+        Self { stream, bell }
+    }
 }
 
 impl Read for Blocking {
