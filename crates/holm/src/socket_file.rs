@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What stood in the way of a socket.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +44,13 @@ pub(crate) struct Shape {
 }
 
 /// A socket that listens, and blocks nobody. Its file goes when this does.
+///
+/// Who accepts has [the socket](Self::socket) alone. So a worker, which may act for a caller and without the
+/// server's rights, is never the last to have the file, and it is removed by who made it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     /// The file is ours as long as it is this one: device and number.
     file: (u64, u64),
 }
@@ -83,7 +87,7 @@ impl SocketFile {
             identity(path).map_err(system("stat"))
         };
         match finish() {
-            Ok(file) => Ok(Self { path: path.into(), socket, file }),
+            Ok(file) => Ok(Self { path: path.into(), socket: Arc::new(socket), file }),
             Err(why) => {
                 let _ = rustix::fs::unlink(path);
                 Err(why)
@@ -94,6 +98,11 @@ impl SocketFile {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The socket, to accept at.
+    pub(crate) fn socket(&self) -> Arc<OwnedFd> {
+        self.socket.clone()
     }
 
     /// Removes the file, so that somebody else may listen there. As long as the socket is open no other
@@ -184,4 +193,28 @@ pub(crate) fn closed_folder(path: &Path) -> Option<&Path> {
         std::fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0)
     };
     path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).find(is_closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_goes_with_who_made_it_and_not_with_who_accepts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let shape = Shape { kind: SocketType::STREAM, mode: Mode::RWXU, backlog: 1 };
+        let file = SocketFile::bind(&path, shape).unwrap();
+        let accepts = file.socket();
+        std::thread::spawn({
+            let accepts = file.socket();
+            move || drop(accepts)
+        })
+        .join()
+        .unwrap();
+        assert!(path.exists());
+        drop(file);
+        assert!(!path.exists());
+        drop(accepts);
+    }
 }

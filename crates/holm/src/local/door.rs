@@ -26,7 +26,7 @@ pub(crate) struct DoorFile(SocketFile);
 /// A door at which a namespace answers.
 #[derive(Debug)]
 pub(crate) struct Door {
-    file: Arc<SocketFile>,
+    file: SocketFile,
     handle: Handle,
 }
 
@@ -69,8 +69,8 @@ impl Door {
                 another.remove();
             }
         }
-        let file = Arc::new(file.0);
-        let listener = Listener { file: file.clone(), clients };
+        let DoorFile(file) = file;
+        let listener = Listener { socket: file.socket(), clients };
         let handle = pool.add(Arc::new(listener)).map_err(io::Error::other)?;
         Ok(Self { file, handle })
     }
@@ -88,18 +88,18 @@ impl Door {
 }
 
 struct Listener {
-    file: Arc<SocketFile>,
+    socket: Arc<OwnedFd>,
     clients: Arc<LocalClients>,
 }
 
 impl Source for Listener {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+        Some(self.socket.as_fd())
     }
 
     fn run(&self, turn: &Turn<'_>) -> Next {
         while turn.left() > 0 {
-            match accept_with(&self.file, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            match accept_with(&*self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => {
                     turn.charge(1);
                     self.arrive(turn, socket);

@@ -1,22 +1,22 @@
 //! Rights to the files that unix sockets are found by.
 //!
 //! The kernel checks at each connect, and at each datagram to an address, whether the thread may write to the
-//! socket's file. A thread that serves files for a caller has that caller's rights, and keeps them until it
-//! serves another (it has given up `CAP_DAC_OVERRIDE`, and may take it back). The peer's socket is not the
-//! caller's business but the server's.
+//! socket's file, and when a file is removed, whether it may write to the folder. A thread that serves files
+//! for a caller has that caller's rights, and keeps them until it serves another (it has given up
+//! `CAP_DAC_OVERRIDE`, and may take it back). The sockets are not the caller's business but the server's.
 
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-/// Does what finds a socket by its path; if the thread may not, with the rights of the process.
+/// Does what finds a socket by its path, or removes it; if the thread may not, with the rights of the process.
 pub(super) fn as_server<T>(
     mut find: impl FnMut() -> rustix::io::Result<T>,
 ) -> rustix::io::Result<T> {
     match find() {
-        Err(Errno::ACCESS) => match Raised::begin()? {
+        Err(refused @ (Errno::ACCESS | Errno::PERM)) => match Raised::begin()? {
             Some(_raised) => find(),
             // They are the process's own.
-            None => Err(Errno::ACCESS),
+            None => Err(refused),
         },
         found => found,
     }
@@ -48,16 +48,52 @@ impl Drop for Raised {
     }
 }
 
-/// To write to any file, and to search any directory.
-const OVER_PATHS: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
+/// To write to any file, and to search any directory; and to remove from one that is sticky what is another's.
+const OVER_PATHS: CapabilitySet = CapabilitySet::DAC_OVERRIDE.union(CapabilitySet::FOWNER);
 
 #[cfg(test)]
 mod tests {
+    use super::super::socket_file::{SocketFile, unix_socket};
     use super::*;
+    use rustix::net::SocketType;
     use rustix::process::{Uid, geteuid};
     use rustix::thread::set_thread_res_uid;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixDatagram;
+
+    /// Has something done as a worker does that acts for a caller: the real user stays, the capabilities go
+    /// from the effective ones alone.
+    fn as_caller(act: impl FnOnce() + Send + 'static) {
+        let acting = std::thread::spawn(move || {
+            let (root, nobody) = (Uid::ROOT, Uid::from_raw(65534));
+            set_thread_res_uid(root, nobody, root).unwrap();
+            act();
+        });
+        acting.join().unwrap();
+    }
+
+    #[test]
+    fn thread_that_acts_for_a_caller_removes_the_servers_socket() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        // One that the caller can't search, and one in which everybody may remove what is his.
+        for mode in [0o700, 0o1777] {
+            std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+            let path = folder.path().join("socket");
+            let socket = unix_socket(SocketType::STREAM).unwrap();
+            let file = SocketFile::bind(&socket, SocketType::STREAM, &path).unwrap();
+            let seen = path.clone();
+            as_caller(move || {
+                let refused = rustix::fs::unlink(&seen).unwrap_err();
+                assert!(matches!(refused, Errno::ACCESS | Errno::PERM), "{refused}");
+                drop(file);
+            });
+            assert!(!path.exists(), "in a folder of mode {mode:o}");
+        }
+    }
 
     #[test]
     fn thread_that_acts_for_a_caller_reaches_the_servers_peer_and_stays_who_it_is() {
@@ -69,12 +105,9 @@ mod tests {
         let path = folder.path().join("peer");
         let _peer = UnixDatagram::bind(&path).unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
-        let acting = std::thread::spawn(move || {
-            // As a worker is: the real user stays, the capabilities go from the effective ones alone.
-            let (root, nobody) = (Uid::ROOT, Uid::from_raw(65534));
-            set_thread_res_uid(root, nobody, root).unwrap();
+        as_caller(move || {
             let before = capabilities(None).unwrap();
-            assert!(!before.effective.contains(OVER_PATHS));
+            assert!(!before.effective.intersects(OVER_PATHS));
             let socket = UnixDatagram::unbound().unwrap();
             let send = || {
                 let sent = socket.send_to(b"frame", &path);
@@ -90,6 +123,5 @@ mod tests {
                 .unwrap();
             assert_eq!(as_server(send), Err(Errno::ACCESS));
         });
-        acting.join().unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! The files that unix sockets are bound to.
 
+use super::rights;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -44,10 +45,12 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if rustix::fs::lstat(&self.path).is_ok_and(|found| identity(&found) == self.inode) {
-            // If it can't be removed, the next one to bind there does.
-            let _ = rustix::fs::unlink(&self.path);
-        }
+        let remove = || match rustix::fs::lstat(&self.path) {
+            Ok(found) if identity(&found) == self.inode => rustix::fs::unlink(&self.path),
+            outcome => outcome.map(drop),
+        };
+        // A worker may be the last to have it. If it can't be removed, the next one to bind there does.
+        let _ = rights::as_server(remove);
     }
 }
 
