@@ -1,6 +1,7 @@
 //! `holm check`: is a configuration right, and if not, where and why.
 
 use crate::config::Config;
+use crate::output::{complain, print};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,11 +17,11 @@ pub struct Arguments {
 pub fn run(Arguments { file }: &Arguments) -> ExitCode {
     match Config::load(file) {
         Ok(config) => {
-            println!("{}: {}", file.display(), config.summary());
+            print(format_args!("{}: {}", file.display(), config.summary()));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain(error);
             ExitCode::FAILURE
         }
     }

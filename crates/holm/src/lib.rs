@@ -34,6 +34,7 @@ pub mod log;
 pub mod metrics;
 pub mod model;
 pub mod nfs;
+pub mod output;
 pub mod privileges;
 pub mod rpcbind;
 pub mod serve;

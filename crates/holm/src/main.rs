@@ -4,6 +4,7 @@
 
 use clap::{Parser, Subcommand};
 use holm::config::ConfigError;
+use holm::output::complain;
 use holm::{check, cli, files, log, serve};
 use std::process::ExitCode;
 
@@ -44,8 +45,8 @@ fn main() -> ExitCode {
         Err(error) => {
             match error.downcast_ref::<ConfigError>() {
                 // Each line says where.
-                Some(error) => eprintln!("{error}"),
-                None => eprintln!("holm: {error:#}"),
+                Some(error) => complain(error),
+                None => complain(format_args!("holm: {error:#}")),
             }
             ExitCode::FAILURE
         }

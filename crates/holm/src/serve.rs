@@ -4,6 +4,7 @@ use crate::admin::{Admin, Socket};
 use crate::config::{Config, Configured};
 use crate::host::Host;
 use crate::model::{ExportSpec, ListenSpec, LocalPatch, LocalSpec, NamespaceSpec};
+use crate::output::print;
 use crate::privileges::{self, Needs};
 use crate::server::{Options, Server};
 use crate::startup_code;
@@ -160,7 +161,7 @@ fn serve_configured(
     let summary = config.summary();
     let configured =
         Configured::begin(file, config, &server).map_err(|errors| anyhow!(errors.join("\n")))?;
-    println!("serving {summary}");
+    print(format_args!("serving {summary}"));
     let admin = Admin::start(server.clone(), socket, metrics)?;
     Ok((server, Some(configured), admin))
 }
@@ -199,17 +200,14 @@ fn print_ways_to_mount(directory: &Path, address: SocketAddr, privileges: &Privi
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    println!("serving {} at {address}", directory.display());
+    print(format_args!("serving {} at {address}", directory.display()));
     if privileges.is_ordinary() {
-        println!("everybody acts as the user who runs this, who is no administrator");
+        print("everybody acts as the user who runs this, who is no administrator");
     }
-    println!();
-    println!(
-        "Linux:  mount -t nfs -o vers=3,tcp,port={port},mountport={port},mountproto=tcp,nolock \
-         {host}:/ /mnt"
-    );
-    println!(
-        "macOS:  mount -t nfs -o vers=3,tcp,port={port},mountport={port},nolocks {host}:/ /mnt"
-    );
-    println!("libnfs: nfs://{host}//?nfsport={port}&mountport={port}&version=3");
+    print(format_args!(
+        "
+Linux:  mount -t nfs -o vers=3,tcp,port={port},mountport={port},mountproto=tcp,nolock {host}:/ /mnt
+macOS:  mount -t nfs -o vers=3,tcp,port={port},mountport={port},nolocks {host}:/ /mnt
+libnfs: nfs://{host}//?nfsport={port}&mountport={port}&version=3"
+    ));
 }

@@ -5,6 +5,7 @@ use super::columns::Columns;
 use super::outcome::Failure;
 use super::{Format, say, show_json};
 use crate::model::{LocalClientView, LocalPatch, LocalView};
+use crate::output::complain;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -92,7 +93,7 @@ fn show(view: &LocalView) -> Result<(), Failure> {
 /// Beside what was asked for.
 fn lacking(view: &LocalView) {
     if let Some(lacks) = &view.lacks {
-        eprintln!("holm: {lacks}");
+        complain(format_args!("holm: {lacks}"));
     }
 }
 

@@ -5,6 +5,7 @@ use super::listeners::netns_text;
 use super::outcome::Failure;
 use super::{Format, say};
 use crate::model::{Event, Happened, NetnsRef};
+use crate::output::complain;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -19,7 +20,7 @@ pub async fn carry_out(client: &Client, format: Format) -> Result<(), Failure> {
             _ => say(line)?,
         }
     }
-    eprintln!("holm: the server has ended");
+    complain("holm: the server has ended");
     Ok(())
 }
 

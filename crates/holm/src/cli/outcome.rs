@@ -2,6 +2,7 @@
 
 use super::namespaces::show;
 use crate::model::ErrorBody;
+use crate::output::complain;
 use std::process::ExitCode;
 
 /// Why a command has not done what it was to do.
@@ -22,14 +23,14 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         match self {
             Failure::Refused(refusal) => {
-                eprintln!("holm: {}", refusal.message);
+                complain(format_args!("holm: {}", refusal.message));
                 for holder in refusal.held.iter().flat_map(|held| &held.holders) {
-                    eprintln!("  {}", show::holder(holder));
+                    complain(format_args!("  {}", show::holder(holder)));
                 }
                 ExitCode::from(1)
             }
             Failure::Unreachable(why) => {
-                eprintln!("holm: {why}");
+                complain(format_args!("holm: {why}"));
                 ExitCode::from(3)
             }
             Failure::Usage(error) => {
@@ -41,7 +42,7 @@ impl Failure {
                 ExitCode::SUCCESS
             }
             Failure::Output(error) => {
-                eprintln!("holm: could not write: {error}");
+                complain(format_args!("holm: could not write: {error}"));
                 ExitCode::from(1)
             }
         }

@@ -6,6 +6,7 @@ use super::place::Place;
 use super::transfer::local::LocalDirectory;
 use super::transfer::remote::RemoteDirectory;
 use super::transfer::{self, Item, Options, Spot, Summary, Watch};
+use crate::output::print;
 use holm_localio::wire::{FileType, Status};
 use holm_localio::{Mount, Url};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -73,7 +74,7 @@ pub fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let summary = transfer::copy(&items, options, &progress);
     progress.bar.finish_and_clear();
     if arguments.verbose {
-        println!("{}", line(&summary));
+        print(line(&summary));
     }
     match summary {
         Summary { unreachable: true, .. } => {

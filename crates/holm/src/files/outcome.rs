@@ -1,6 +1,7 @@
 //! What went wrong, and what the shell is told.
 
 use super::quote::Quoted;
+use crate::output::complain;
 use holm_localio::Problem;
 use std::ffi::OsStr;
 use std::fmt;
@@ -115,5 +116,5 @@ impl From<io::Error> for Failure {
 
 /// Says what went wrong.
 pub fn say(what: impl fmt::Display) {
-    eprintln!("holm: {what}");
+    complain(format_args!("holm: {what}"));
 }

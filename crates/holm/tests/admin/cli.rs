@@ -1,6 +1,6 @@
 //! Every command, what it says, and the code with which it ends.
 
-use crate::running::{HOLM, Running};
+use crate::running::{HOLM, Running, unread};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -157,10 +157,40 @@ fn a_name_that_is_nearly_right_is_suggested() {
 #[test]
 fn who_stops_reading_is_no_error() {
     let server = Running::start("");
-    let mut child = server.command(&["ns", "list"]).stdout(std::process::Stdio::piped()).spawn();
-    let child = child.as_mut().expect("started");
-    drop(child.stdout.take());
-    assert!(child.wait().expect("ended").success());
+    server.says(&["ns", "add", "blue"]);
+    let config = server.folder().join("holm.toml").display().to_string();
+    for arguments in [
+        &["ns", "list"][..],
+        &["ns", "list", "--json"],
+        &["ns", "show", "blue"],
+        &["-n", "blue", "link", "show"],
+        &["-n", "blue", "link", "show", "lo"],
+        &["-n", "blue", "addr", "add", "127.0.0.7/8", "dev", "lo"],
+        &["top", "--count", "1"],
+        &["check", &config],
+        &["--help"],
+    ] {
+        let mut command = server.command(arguments);
+        let said = command.stdout(unread()).output().expect("ran");
+        assert!(said.status.success() && said.stderr.is_empty(), "{arguments:?}: {said:?}");
+    }
+    // What is refused is so also where nobody hears why.
+    let mut refused = server.command(&["ns", "show", "none"]);
+    assert_eq!(refused.stderr(unread()).status().expect("ran").code(), Some(1));
+    let mut missing = server.command(&["check", "/none/holm.toml"]);
+    assert_eq!(missing.stderr(unread()).status().expect("ran").code(), Some(1));
+}
+
+#[test]
+fn a_server_that_nobody_reads_goes_on() {
+    let server = Running::start_unread("[ns.blue]\n");
+    let file = server.folder().join("holm.toml");
+    let config = fs::read_to_string(&file).expect("read");
+    fs::write(&file, config + "[ns.green]\n").expect("written");
+    // What comes of it is logged.
+    server.signal("HUP");
+    while server.json(&["ns", "list", "--json"]).as_array().map(Vec::len) != Some(2) {}
+    server.end();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -24,6 +24,17 @@ impl Running {
     /// A server with this configuration, beside what says where its socket and its state are. `{}` in
     /// it is the folder.
     pub fn start(config: &str) -> Self {
+        Self::start_as(config, |_| {})
+    }
+
+    /// The same whose output goes nowhere, as when it went to `head`.
+    pub fn start_unread(config: &str) -> Self {
+        Self::start_as(config, |command| {
+            command.stdout(unread()).stderr(unread());
+        })
+    }
+
+    fn start_as(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         for name in ["blue", "green", "red"] {
             fs::create_dir(folder.path().join(name)).expect("made");
@@ -34,7 +45,9 @@ impl Running {
             config.replace("{}", &at)
         );
         fs::write(folder.path().join("holm.toml"), config).expect("written");
-        let child = serve(folder.path()).spawn().expect("started");
+        let mut command = serve(folder.path());
+        change(&mut command);
+        let child = command.spawn().expect("started");
         let mut running = Self { folder, child };
         running.wait_until_it_answers();
         running
@@ -142,6 +155,11 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A pipe that nobody reads any more.
+pub fn unread() -> PipeWriter {
+    std::io::pipe().expect("made").1
 }
 
 fn serve(folder: &Path) -> Command {

@@ -3,6 +3,7 @@
 use super::super::client::Client;
 use super::super::outcome::Failure;
 use super::super::{query, usage};
+use crate::output::complain;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use std::fs::File;
@@ -47,7 +48,7 @@ pub async fn carry_out(
         out.flush()?;
     };
     let Blocks { frames, missing, .. } = blocks;
-    eprintln!("holm: {frames} frames captured, {missing} are missing{why}");
+    complain(format_args!("holm: {frames} frames captured, {missing} are missing{why}"));
     Ok(())
 }
 
