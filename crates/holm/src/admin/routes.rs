@@ -6,8 +6,9 @@ use super::answer::{
 use super::{Api, capture, events, local};
 use crate::metrics;
 use crate::model::{
-    AddrSpec, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch, LinkSpec, LinkView,
-    ListenSpec, ListenerView, NamespaceSpec, NamespaceView, NetnsRef, RouteSpec, RouteView,
+    AddrSpec, AddrView, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch,
+    LinkSpec, LinkView, ListenSpec, ListenerView, NamespaceSpec, NamespaceView, NetnsRef,
+    RouteSpec, RouteView,
 };
 use crate::server::Server;
 use axum::extract::{FromRef, State};
@@ -413,11 +414,11 @@ async fn remove_link(
 #[utoipa::path(get, path = "/namespaces/{ns}/addresses", params(
     ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
 ), responses(
-    (status = OK, body = [AddrSpec]),
+    (status = OK, body = [AddrView]),
     (status = "4XX", body = ErrorBody),
     (status = "5XX", body = ErrorBody),
 ))]
-async fn list_addresses(State(server): Of, OfNs(ns): OfNs) -> Result<Json<Vec<AddrSpec>>, Refusal> {
+async fn list_addresses(State(server): Of, OfNs(ns): OfNs) -> Result<Json<Vec<AddrView>>, Refusal> {
     let what = format!("listing the addresses of {ns}");
     Ok(Json(blocking(&what, move || server.addresses(&ns)).await?))
 }

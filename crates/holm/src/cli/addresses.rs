@@ -4,7 +4,7 @@ use super::client::Client;
 use super::columns::Columns;
 use super::outcome::Failure;
 use super::{Format, query, say, show_json};
-use crate::model::AddrSpec;
+use crate::model::{AddrSpec, AddrView};
 use clap::{Args, Subcommand};
 
 /// The addresses of a namespace's interfaces.
@@ -47,16 +47,17 @@ pub async fn carry_out(client: &Client, uri: &str, command: &Command) -> Result<
             say(format_args!("{name}: has {cidr} no more"))
         }
         Command::Show(format) => {
-            let all: Vec<AddrSpec> = client.get(&addresses).await?;
+            let all: Vec<AddrView> = client.get(&addresses).await?;
             if format.json { show_json(&all) } else { Ok(list(&all)?) }
         }
     }
 }
 
-fn list(all: &[AddrSpec]) -> std::io::Result<()> {
-    let mut columns = Columns::new(["ADDRESS", "DEV"]);
-    for AddrSpec { cidr, dev } in all {
-        columns.row([cidr.clone(), dev.clone()]);
+fn list(all: &[AddrView]) -> std::io::Result<()> {
+    let mut columns = Columns::new(["ADDRESS", "DEV", "NOTE"]);
+    for AddrView { spec, automatic } in all {
+        let note = if *automatic { "automatic" } else { "" };
+        columns.row([spec.cidr.clone(), spec.dev.clone(), note.into()]);
     }
     columns.show()
 }

@@ -211,6 +211,18 @@ pub struct AddrSpec {
     pub dev: String,
 }
 
+/// An address, as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct AddrView {
+    /// Which one, and of which interface.
+    #[serde(flatten)]
+    pub spec: AddrSpec,
+    /// The interface has it by itself, as the link-local one of IPv6: it goes with the last other one.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub automatic: bool,
+}
+
 /// A route to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -245,6 +257,10 @@ pub struct LinkView {
     pub media: MediaView,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// The link-local address of IPv6 that it has by itself while it has others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("fe80::5eff:fe10:1/64"))]
+    pub link_local: Option<String>,
     /// The lagg that it is a port of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,

@@ -4,13 +4,13 @@ use super::link_news::kind;
 use super::tenants::Tenant;
 use super::{Alteration, Change, Error, Server, first, view};
 use crate::model::{
-    AddrSpec, DirectionCounters, HolderView, LacpEndView, LacpPortView, LaggPortView, LaggView,
-    LinkCounters, LinkPatch, LinkSpec, LinkView, MediaView, RouteSpec, RouteView,
+    AddrSpec, AddrView, DirectionCounters, HolderView, LacpEndView, LacpPortView, LaggPortView,
+    LaggView, LinkCounters, LinkPatch, LinkSpec, LinkView, MediaView, RouteSpec, RouteView,
 };
 use crate::spec::hash_layers_view;
 use holm_ifnet::aggregation::{LacpEnd, LacpPort, LaggRequest, LaggStatus};
 use holm_ifnet::counters::DirectionValues;
-use holm_ifnet::stack::Network;
+use holm_ifnet::stack::{Network, StackSubsystem};
 use holm_ifnet::{
     Cloner, DropReason, Flags, IfnetSubsystem, Interface, Leaving, NsInterfaces, Reply, Request,
 };
@@ -96,10 +96,15 @@ impl Server {
     /// # Errors
     ///
     /// [`Error::NotFound`].
-    pub fn addresses(&self, ns: &str) -> Result<Vec<AddrSpec>, Error> {
+    pub fn addresses(&self, ns: &str) -> Result<Vec<AddrView>, Error> {
         let of = |link: LinkView| {
-            let dev = link.name;
-            link.addresses.into_iter().map(move |cidr| AddrSpec { cidr, dev: dev.clone() })
+            let given = link.addresses.into_iter().map(|cidr| (cidr, false));
+            let all = given.chain(link.link_local.map(|cidr| (cidr, true)));
+            let view = move |(cidr, automatic)| {
+                let spec = AddrSpec { cidr, dev: link.name.clone() };
+                AddrView { spec, automatic }
+            };
+            all.map(view)
         };
         Ok(self.links(ns)?.into_iter().flat_map(of).collect())
     }
@@ -121,6 +126,10 @@ impl Server {
     ///
     /// [`Error`]; then nothing has changed.
     pub fn del_address(&self, ns: &str, addr: AddrSpec) -> Result<(), Error> {
+        if self.addresses(ns)?.contains(&AddrView { spec: addr.clone(), automatic: true }) {
+            let why = "is automatic: it goes with the last other address of the link";
+            return Err(Error::Invalid(format!("namespace {ns}: {addr} {why}")));
+        }
         self.alter_one(Alteration {
             name: ns.into(),
             del_addr: vec![addr],
@@ -184,6 +193,7 @@ fn still_held(ns: &str, leaving: &Leaving) -> Error {
 pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
     let Some(inside) = tenant.ns.enter() else { return Vec::new() };
     let Some(interfaces) = inside.get::<IfnetSubsystem>() else { return Vec::new() };
+    let stacks = inside.get::<StackSubsystem>();
     let all = interfaces.list();
     let laggs: Vec<_> =
         all.iter().filter_map(|it| Some((it.name(), status(interfaces, it)?))).collect();
@@ -193,6 +203,7 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
         let master = laggs.iter().find(|(_, status)| has(status)).map(|(lagg, _)| lagg.to_string());
         let lagg =
             laggs.iter().find(|(lagg, _)| *lagg == name).map(|(_, status)| lagg_view(status));
+        let stack = stacks.and_then(|stacks| stacks.stack(interface.index()));
         let media = interface.media();
         LinkView {
             name: name.to_string(),
@@ -203,6 +214,7 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
             mac: interface.mac().to_string(),
             media: MediaView { speed: media.speed, full_duplex: media.full_duplex },
             addresses: interface.addresses().iter().map(ToString::to_string).collect(),
+            link_local: stack.and_then(|stack| stack.link_local()).map(|own| own.to_string()),
             master,
             counters: LinkCounters::of(interface),
             lagg,

@@ -254,6 +254,8 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
     api.ask("POST", addresses, own_addresses, Some(addr.clone()), 400);
     let listed = api.ask("GET", addresses, own_addresses, None, 200).json();
     assert!(listed.as_array().expect("addresses").contains(&addr), "{listed}");
+    let automatic = |it: &Value| it["automatic"] == true && it["dev"] == "lagg0";
+    assert!(listed.as_array().expect("addresses").iter().any(automatic), "{listed}");
     api.ask("GET", addresses, "/namespaces/none/addresses", None, 404);
 
     let routes = "/namespaces/{ns}/routes";

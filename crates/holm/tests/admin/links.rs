@@ -111,7 +111,13 @@ fn addresses_and_routes_come_and_go() {
     }
     assert!(shown(&server, "p0")["addresses"].to_string().contains("10.0.0.1/24"));
     let listed = server.says(&blue(&["addr", "show"]));
-    assert!(words(&listed).contains(&vec!["10.0.0.1/24", "p0"]), "{listed}");
+    assert!(words(&listed).contains(&vec!["10.0.0.1/24", "p0", "-"]), "{listed}");
+    let own = shown(&server, "p0")["link-local"].as_str().expect("an address").to_owned();
+    assert!(own.starts_with("fe80::"), "{own}");
+    assert!(words(&listed).contains(&vec![own.as_str(), "p0", "automatic"]), "{listed}");
+    let said = server.says(&blue(&["link", "show", "p0"]));
+    assert!(said.contains(&format!("address  {own} (automatic)")), "{said}");
+    server.refused(1, &blue(&["addr", "del", &own, "dev", "p0"]));
     // The same address in another namespace is another.
     server.says(&["-n", "green", "link", "add", "p0", "type", "pair", "peer", "p1"]);
     server.says(&["-n", "green", "addr", "add", "10.0.0.1/24", "dev", "p0"]);

@@ -3,8 +3,8 @@
 use crate::neighbour::Neighbour;
 use crate::world::{World, stop};
 use holm::model::{
-    AddrSpec, ExportSpec, LimitsSpec, LinkKind, LinkPatch, LinkSpec, LinkView, NamespaceSpec,
-    RouteSpec,
+    AddrSpec, AddrView, ExportSpec, LimitsSpec, LinkKind, LinkPatch,
+    LinkSpec, LinkView, NamespaceSpec, RouteSpec,
 };
 use holm::server::{Alteration, Change, Server};
 use holm_ifnet::IfnetSubsystem;
@@ -166,7 +166,18 @@ fn links_addresses_and_routes_come_and_go() {
 
     let address = AddrSpec { cidr: "10.1.0.1/16".into(), dev: "p0".into() };
     server.add_address("blue", address.clone()).unwrap();
-    assert!(server.addresses("blue").unwrap().contains(&address));
+    let has = |address: &AddrSpec, automatic| {
+        let view = AddrView { spec: address.clone(), automatic };
+        server.addresses("blue").unwrap().contains(&view)
+    };
+    assert!(has(&address, false));
+    // What the interface has by itself is shown, and is nobody's to take away.
+    let own = link(&server, "blue", "p0").link_local.unwrap();
+    let own = AddrSpec { cidr: own, dev: "p0".into() };
+    assert!(own.cidr.starts_with("fe80::") && has(&own, true), "{own}");
+    let automatic = server.del_address("blue", own).unwrap_err().to_string();
+    assert!(automatic.contains("is automatic"), "{automatic}");
+    assert_eq!(link(&server, "blue", "lo").link_local, None);
     let route = RouteSpec { to: "default".into(), via: "10.1.0.254".parse().unwrap() };
     let made = server.add_route("blue", route.clone()).unwrap();
     assert_eq!(made.dev.as_deref(), Some("p0"));

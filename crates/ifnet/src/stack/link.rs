@@ -92,6 +92,11 @@ impl Stack {
         self.shared.lock().machine.addresses().to_vec()
     }
 
+    /// The address that it made itself, of IPv6 (RFC 4291).
+    pub fn link_local(&self) -> Option<Network> {
+        self.shared.lock().machine.link_local()
+    }
+
     /// Whether that is the address that it made itself.
     pub(super) fn is_own_link_local(&self, network: Network) -> bool {
         self.shared.lock().machine.link_local() == Some(network)

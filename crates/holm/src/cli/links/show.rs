@@ -72,6 +72,9 @@ fn text(link: &LinkView) -> String {
     for address in &link.addresses {
         line(&mut text, "address", address);
     }
+    if let Some(address) = &link.link_local {
+        line(&mut text, "address", &format!("{address} (automatic)"));
+    }
     if let Some(master) = &link.master {
         line(&mut text, "port of", master);
     }
@@ -228,7 +231,7 @@ mod tests {
         let link: LinkView = serde_json::from_value(serde_json::json!({
             "name": "lagg0", "type": "lagg", "index": 7, "flags": ["up", "running"], "mtu": 1500,
             "mac": "02:00:00:00:00:07", "media": { "speed": 10000, "full-duplex": true },
-            "addresses": ["10.0.0.1/24", "fd00::1/64"],
+            "addresses": ["10.0.0.1/24", "fd00::1/64"], "link-local": "fe80::ff:fe00:7/64",
             "counters": {
                 "received": { "frames": 5, "bytes": 500, "errors": 0, "drops": { "no-port": 2, "not-up": 0 } },
                 "sent": { "frames": 6, "bytes": 600, "errors": 1, "drops": {} },
@@ -254,6 +257,7 @@ lagg0: lagg, up
   media    10000 Mbit/s, full duplex
   address  10.0.0.1/24
   address  fd00::1/64
+  address  fe80::ff:fe00:7/64 (automatic)
   lagg     lacp; flows by l3,l4; active, slow, loose, system-priority 32768
   port     p0 sends and receives
            selected; we say active,in-sync (system 02:00:00:00:00:01, key 9, port 1)
