@@ -35,7 +35,8 @@ pub enum Command {
         #[arg(long, value_name = "SECS", default_value_t = 30)]
         wait: u32,
     },
-    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [master LAGG|nomaster] [name NEW]
+    /// Change an interface: NAME [up|down] [mtu BYTES] [mac MAC] [speed MBIT/S] [full-duplex|half-duplex]
+    /// [master LAGG|nomaster] [name NEW]
     #[command(
         override_usage = "holm -n NS link set NAME [up|down] [KEY VALUE]…",
         after_help = SET_HELP
@@ -76,6 +77,7 @@ Kinds and what can be said of them (… stands for what can be said of all):
   lagg    proto none|failover|loadbalance|roundrobin|broadcast|lacp ports A,B,…
           [hash l2,l3,l4] [active|passive] [fast|slow] [strict|loose] [system-priority N] …
   all     [addr CIDR,…] [up|down] [mtu BYTES] [mac MAC]
+  all but lagg  [speed MBIT/S] [full-duplex|half-duplex]
 
   holm -n blue link add p0 type stream path /run/vm7/net0.sock addr 10.0.0.1/24
   holm -n blue link add lagg0 type lagg proto lacp ports p0,p1 addr 10.0.0.1/24";
@@ -84,6 +86,7 @@ const SET_HELP: &str = "\
 Of a lagg also: proto PROTO, hash LAYERS, active|passive, fast|slow, strict|loose, system-priority N.
 
   holm -n blue link set p0 mtu 9000 up
+  holm -n blue link set p0 speed 1000 half-duplex
   holm -n blue link set p1 master lagg0";
 
 /// Carries out a command on the namespace that `uri` names.

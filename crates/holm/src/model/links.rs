@@ -33,6 +33,10 @@ pub struct LinkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(examples("02:00:5e:10:00:01"))]
     pub mac: Option<String>,
+    /// What its link is said to be like: what LACP weighs it by. Not of `lo`, nor of `lagg`, which is as its
+    /// ports are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaSpec>,
     /// `stream` and `dgram`: the unix socket; absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, examples("/run/vm7/net0.sock"))]
@@ -83,6 +87,7 @@ impl LinkSpec {
             up: true,
             mtu: None,
             mac: None,
+            media: None,
             path: None,
             connect: false,
             peer_path: None,
@@ -148,6 +153,18 @@ pub enum HashLayer {
     L4,
 }
 
+/// What a link is said to be like. What is not said is as it is of virtual links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MediaSpec {
+    /// Megabits a second, by default 10000; 0 where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<u32>,
+    /// Both ends may send at the same time, as they do by default. LACP uses no other links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_duplex: Option<bool>,
+}
+
 /// How a lagg takes part in LACP. What is not said is as usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -183,6 +200,9 @@ pub struct LinkPatch {
     /// Another MAC address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// What its link is to be said to be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaSpec>,
     /// The lagg that it is to be a port of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,

@@ -204,7 +204,6 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
         let lagg =
             laggs.iter().find(|(lagg, _)| *lagg == name).map(|(_, status)| lagg_view(status));
         let stack = stacks.and_then(|stacks| stacks.stack(interface.index()));
-        let media = interface.media();
         LinkView {
             name: name.to_string(),
             kind: kind(interface.kind()),
@@ -212,7 +211,7 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
             flags: flags(interface.flags()),
             mtu: u32::try_from(interface.mtu()).unwrap_or(u32::MAX),
             mac: interface.mac().to_string(),
-            media: MediaView { speed: media.speed, full_duplex: media.full_duplex },
+            media: media(interfaces, interface),
             addresses: interface.addresses().iter().map(ToString::to_string).collect(),
             link_local: stack.and_then(|stack| stack.link_local()).map(|own| own.to_string()),
             master,
@@ -252,6 +251,16 @@ pub(super) fn holders(tenant: &Tenant) -> Vec<HolderView> {
         })
     };
     leaving.into_iter().flat_map(of).collect()
+}
+
+/// What its link is like; of a lagg, what all those of its ports are.
+fn media(interfaces: &NsInterfaces, interface: &Interface) -> MediaView {
+    let media = match interfaces.request(interface.name(), &Request::Media) {
+        Ok(Reply::Media(media)) => media,
+        // It goes just now.
+        _ => interface.media(),
+    };
+    MediaView { speed: media.speed, full_duplex: media.full_duplex }
 }
 
 fn status(interfaces: &NsInterfaces, interface: &Interface) -> Option<LaggStatus> {

@@ -10,7 +10,9 @@ use super::change::Alteration;
 use super::listeners::Programmes;
 use super::prepare::served;
 use super::wires::{self, Elsewhere};
-use crate::model::{AddrSpec, LacpSpec, LinkKind, LinkPatch, LinkSpec, NamespaceSpec, RouteSpec};
+use crate::model::{
+    AddrSpec, LacpSpec, LinkKind, LinkPatch, LinkSpec, MediaSpec, NamespaceSpec, RouteSpec,
+};
 use crate::stack::AtOwnLinks;
 use holm_ifnet::aggregation::LaggRequest;
 use holm_ifnet::stack::{NsStacks, StackSubsystem};
@@ -323,6 +325,13 @@ impl LinkPatch {
         link.up = self.up.unwrap_or(link.up);
         link.mtu = self.mtu.or(link.mtu);
         link.mac = self.mac.clone().or_else(|| link.mac.take());
+        if let Some(media) = &self.media {
+            let before = link.media.take().unwrap_or_default();
+            link.media = Some(MediaSpec {
+                speed: media.speed.or(before.speed),
+                full_duplex: media.full_duplex.or(before.full_duplex),
+            });
+        }
         link.proto = self.proto.or(link.proto);
         link.hash = self.hash.clone().or_else(|| link.hash.take());
         if let Some(lacp) = &self.lacp {
@@ -344,6 +353,7 @@ fn is_same(one: &LinkSpec, other: &LinkSpec) -> bool {
         up: true,
         mtu: None,
         mac: None,
+        media: None,
         proto: None,
         ports: Vec::new(),
         hash: None,
@@ -364,15 +374,20 @@ fn common(old: &LinkSpec, new: Option<&LinkSpec>, stays: impl Fn(&str) -> bool) 
     pairs.take_while(|(old, new)| old == new && stays(old)).count()
 }
 
-/// What is said of a link beside its ports and addresses. One that is new was made with it.
+/// What is said of a link beside its ports and addresses. One that is new was made with it, but for its
+/// media.
 fn settings(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
-    let Some(old) = old else { return Ok(steps) };
     let undo = |request: Option<Request>| request;
     let mut say = |request: Request, undo: Option<Request>| -> Result<(), Error> {
         steps.push(Step::Ask(Asked { name: name_of(new)?, request, undo }));
         Ok(())
     };
+    let (is, was) = (new.to_media(), old.map(LinkSpec::to_media).unwrap_or_default());
+    if is != was {
+        say(Request::SetMedia(is), Some(Request::SetMedia(was)))?;
+    }
+    let Some(old) = old else { return Ok(steps) };
     if let Some(mtu) = new.mtu.filter(|_| new.mtu != old.mtu) {
         say(Request::SetMtu(mtu as usize), undo(old.mtu.map(|mtu| Request::SetMtu(mtu as usize))))?;
     }

@@ -9,7 +9,7 @@ use holm_ifnet::aggregation::{HashLayers, LacpOptions, Protocol};
 use holm_ifnet::ether::{MTU_MAX, MTU_MIN};
 use holm_ifnet::lagg::NewLagg;
 use holm_ifnet::stack::{Network, Route};
-use holm_ifnet::{Cidr, IfName, MacAddress};
+use holm_ifnet::{Cidr, IfName, MacAddress, Media};
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -82,8 +82,10 @@ impl LinkSpec {
     fn foreign(&self) -> Vec<Problem> {
         use LinkKind::{Dgram, Lagg, Lo, Packet, Pair, Stream, Tap};
         let all_but_lo: &[LinkKind] = &[Pair, Tap, Packet, Stream, Dgram, Lagg];
-        let keys: [(&str, bool, &[LinkKind]); 12] = [
+        let ports: &[LinkKind] = &[Pair, Tap, Packet, Stream, Dgram];
+        let keys: [(&str, bool, &[LinkKind]); 13] = [
             ("mac", self.mac.is_some(), all_but_lo),
+            ("media", self.media.is_some(), ports),
             ("path", self.path.is_some(), &[Stream, Dgram]),
             ("connect", self.connect, &[Stream]),
             ("peer-path", self.peer_path.is_some(), &[Dgram]),
@@ -154,6 +156,16 @@ impl LinkSpec {
     pub fn mac_address(&self) -> Result<Option<MacAddress>, Problem> {
         let mac = self.mac.as_ref().map(|mac| mac_address(mac)).transpose();
         mac.map_err(|why| Problem::at("mac", why))
+    }
+
+    /// What its link is said to be like.
+    pub fn to_media(&self) -> Media {
+        let usual = Media::default();
+        let Some(media) = &self.media else { return usual };
+        Media {
+            speed: media.speed.unwrap_or(usual.speed),
+            full_duplex: media.full_duplex.unwrap_or(usual.full_duplex),
+        }
     }
 
     /// The lagg that it is.

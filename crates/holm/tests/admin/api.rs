@@ -245,6 +245,12 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
     assert_eq!((&set["mtu"], &set["lagg"]["lacp"]["active"]), (&json!(9000), &json!(false)));
     let few = json!({ "mtu": 5 });
     api.ask("PATCH", links, &format!("{own}?name=p0"), Some(few), 400);
+    let media = json!({ "media": { "speed": 1000, "full-duplex": false } });
+    let set = api.ask("PATCH", links, &format!("{own}?name=p0"), Some(media), 200).json();
+    assert_eq!(
+        (&set["media"]["speed"], &set["media"]["full-duplex"]),
+        (&json!(1000), &json!(false))
+    );
     a_capture_begins_as_described(api);
 
     let addresses = "/namespaces/{ns}/addresses";

@@ -2,7 +2,7 @@
 //! and words that stand alone, as `up`.
 
 use crate::fields;
-use crate::model::{HashLayer, LacpSpec, LaggProto, LinkKind, LinkPatch, LinkSpec};
+use crate::model::{HashLayer, LacpSpec, LaggProto, LinkKind, LinkPatch, LinkSpec, MediaSpec};
 use crate::spelling::nearest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -43,12 +43,14 @@ pub fn change(words: &[String]) -> Result<LinkPatch, String> {
 const TYPE: &str = "type";
 
 /// Words that stand alone, the key that each is short for, and what that becomes.
-const SWITCHES: [(&str, &str, bool); 11] = [
+const SWITCHES: [(&str, &str, bool); 13] = [
     ("up", "up", true),
     ("down", "up", false),
     ("connect", "connect", true),
     ("listen", "connect", false),
     ("nomaster", "nomaster", true),
+    ("full-duplex", "full-duplex", true),
+    ("half-duplex", "full-duplex", false),
     ("active", "active", true),
     ("passive", "active", false),
     ("fast", "fast", true),
@@ -59,18 +61,19 @@ const SWITCHES: [(&str, &str, bool); 11] = [
 
 /// What has been said.
 struct Said {
-    /// Which keys there are, of what is made and of its `lacp`.
+    /// Which keys there are, of what is made and of its [`PARTS`].
     known: Vec<&'static str>,
     keys: Map<String, Value>,
-    lacp: Map<String, Value>,
+    parts: [Map<String, Value>; 2],
 }
 
 impl Said {
     /// Nothing yet, of what becomes a `T`, of which not all is said by words.
     fn of<T: DeserializeOwned>(not_by_words: &[&str]) -> Self {
-        let known = fields::of::<T>().iter().chain(fields::of::<LacpSpec>()).copied();
-        let by_words = |key: &&str| *key != LACP && !not_by_words.contains(key);
-        Self { known: known.filter(by_words).collect(), keys: Map::new(), lacp: Map::new() }
+        let known = fields::of::<T>().iter().chain(parts().into_iter().flatten()).copied();
+        let by_words = |key: &&str| !PARTS.contains(key) && !not_by_words.contains(key);
+        let known = known.filter(by_words).collect();
+        Self { known, keys: Map::new(), parts: Default::default() }
     }
 
     fn take(&mut self, words: &[String]) -> Result<(), String> {
@@ -99,8 +102,9 @@ impl Said {
     }
 
     fn put(&mut self, word: &str, key: &str, value: Value) -> Result<(), String> {
-        let of_lacp = fields::of::<LacpSpec>().contains(&key);
-        let keys = if of_lacp { &mut self.lacp } else { &mut self.keys };
+        let mut parts = self.parts.iter_mut().zip(parts());
+        let part = parts.find(|(_, fields)| fields.contains(&key));
+        let keys = part.map_or(&mut self.keys, |(keys, _)| keys);
         match (keys.get_mut(key), value) {
             (None, value) => {
                 keys.insert(key.into(), value);
@@ -124,8 +128,10 @@ impl Said {
     }
 
     fn finish<T: DeserializeOwned>(mut self) -> Result<T, String> {
-        if !self.lacp.is_empty() {
-            self.keys.insert(LACP.into(), Value::Object(self.lacp));
+        for (part, keys) in PARTS.into_iter().zip(self.parts) {
+            if !keys.is_empty() {
+                self.keys.insert(part.into(), Value::Object(keys));
+            }
         }
         serde_json::from_value(Value::Object(self.keys)).map_err(|error| error.to_string())
     }
@@ -133,7 +139,7 @@ impl Said {
 
 fn value_of(key: &str, word: &str) -> Result<Value, String> {
     match key {
-        "mtu" | "system-priority" => {
+        "mtu" | "speed" | "system-priority" => {
             let number = word.parse::<u32>();
             Ok(number.map_err(|_| format!("{key} cannot be {word:?}: write a number"))?.into())
         }
@@ -172,8 +178,13 @@ fn choice<T: DeserializeOwned>(key: &str, word: &str) -> Result<(), String> {
     })
 }
 
-/// The key whose own keys are said like all others.
-const LACP: &str = "lacp";
+/// The keys whose own keys are said like all others.
+const PARTS: [&str; 2] = ["lacp", "media"];
+
+/// What these are.
+fn parts() -> [&'static [&'static str]; 2] {
+    [fields::of::<LacpSpec>(), fields::of::<MediaSpec>()]
+}
 
 #[cfg(test)]
 mod tests {
@@ -187,11 +198,13 @@ mod tests {
     #[test]
     fn words_say_what_the_configuration_does() {
         let line = "type lagg proto lacp ports p0,p1 ports p2 hash l3,l4 passive fast \
-                    system-priority 7 addr 10.0.0.1/24 mtu 9000 down mac 02:00:00:00:00:01";
+                    system-priority 7 addr 10.0.0.1/24 mtu 9000 down mac 02:00:00:00:00:01 \
+                    speed 1000 half-duplex";
         let toml = "name = 'lagg0'\ntype = 'lagg'\nproto = 'lacp'\nports = ['p0', 'p1', 'p2']\n\
                     hash = ['l3', 'l4']\naddr = ['10.0.0.1/24']\nmtu = 9000\nup = false\n\
                     mac = '02:00:00:00:00:01'\n\
-                    lacp = { active = false, fast = true, system-priority = 7 }";
+                    lacp = { active = false, fast = true, system-priority = 7 }\n\
+                    media = { speed = 1000, full-duplex = false }";
         let expected: LinkSpec = toml::from_str(toml).unwrap();
         assert_eq!(new_link("lagg0", &words(line)), Ok(expected));
 
