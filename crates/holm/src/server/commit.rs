@@ -29,11 +29,13 @@ impl Server {
     /// Puts what was prepared in place, or fails and leaves everything as it was.
     pub(super) fn commit(&self, prepared: Prepared) -> Result<Changed, Error> {
         let _claim = self.claim(&prepared)?;
-        let Prepared { coming, altered, going, .. } = prepared;
+        let Prepared { coming, altered, going, readdressed, .. } = prepared;
 
         // The list is not locked: this takes as long as interfaces and the disk of the state take.
         let mut started = Started::new(self);
         started.keep(&coming, &going)?;
+        // First: they lose their addresses before they go.
+        started.plans = readdressed;
         for coming in coming {
             started.create(coming)?;
         }
@@ -387,13 +389,10 @@ impl<'s> Started<'s> {
         if taken.is_empty() {
             return;
         }
-        // What other namespaces have a part in was made by steps that find them.
-        let nowhere = |name: &str| {
-            let ns = taken.iter().find(|(site, _)| site.ns.id().name.as_str() == name);
-            ns.map(|(site, _)| site.clone()).ok_or_else(|| Error::no_namespace(name))
-        };
+        let created: Vec<_> = self.created.iter().map(|tenant| tenant.ns.clone()).collect();
         let Server { owners, programmes, .. } = self.server;
-        let elsewhere = Elsewhere { owners, programmes, find: &nowhere };
+        let find = |name: &str| find(name, &created, self.server);
+        let elsewhere = Elsewhere { owners, programmes, find: &find };
         for (site, step) in taken.iter().rev() {
             let Some(_inside) = site.ns.enter() else { continue };
             if let Err(error) = site.take_back(step, &elsewhere) {

@@ -143,7 +143,9 @@ impl Server {
     ///
     /// [`Error::NotFound`].
     pub fn routes(&self, ns: &str) -> Result<Vec<RouteView>, Error> {
-        Ok(routes(self.tenants().resolve(ns)?))
+        let tenants = self.tenants();
+        let tenant = tenants.resolve(ns)?;
+        Ok(routes(tenant, tenant.network_now().routes))
     }
 
     /// Gives a namespace one route more.
@@ -223,8 +225,8 @@ pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
     all.iter().map(|interface| view(interface)).collect()
 }
 
-/// The routes, and by which interfaces they lead.
-pub(super) fn routes(tenant: &Tenant) -> Vec<RouteView> {
+/// Routes, and by which interfaces they lead.
+pub(super) fn routes(tenant: &Tenant, routes: Vec<RouteSpec>) -> Vec<RouteView> {
     let inside = tenant.ns.enter();
     let interfaces = inside.as_ref().and_then(|inside| inside.get::<IfnetSubsystem>());
     let all = interfaces.map(NsInterfaces::list).unwrap_or_default();
@@ -235,8 +237,7 @@ pub(super) fn routes(tenant: &Tenant) -> Vec<RouteView> {
         };
         all.iter().find(leads).map(|interface| interface.name().to_string())
     };
-    let view = |route: &RouteSpec| RouteView { spec: route.clone(), dev: dev(route) };
-    tenant.network.routes.iter().map(view).collect()
+    routes.into_iter().map(|spec| RouteView { dev: dev(&spec), spec }).collect()
 }
 
 /// Who still refers to interfaces that are destroyed.

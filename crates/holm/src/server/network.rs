@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::stack::AtOwnLinks;
 use holm_ifnet::aggregation::LaggRequest;
-use holm_ifnet::stack::{NsStacks, StackSubsystem};
+use holm_ifnet::stack::{self as ip, NsStacks, StackSubsystem};
 use holm_ifnet::{
     Cidr, DestroyError, IfName, IfnetSubsystem, Leaving, NsInterfaces, Request, RequestError, lo,
 };
@@ -72,6 +72,29 @@ pub(super) struct Site {
     pub(super) ns: Namespace,
     pub(super) interfaces: NsInterfaces,
     stacks: NsStacks,
+}
+
+impl Plan {
+    /// An interface that is made anew gets the addresses again that it has.
+    pub(super) fn readdress(name: IfName, addresses: &[Cidr]) -> Self {
+        let mut plan = Self::default();
+        let Self { phases: [going, _, saying] } = &mut plan;
+        for cidr in addresses {
+            let (add, remove) = (Request::AddAddress(*cidr), Request::RemoveAddress(*cidr));
+            let undo = Some(add.clone());
+            going.push(Step::Ask(Asked { name, request: remove.clone(), undo }));
+            saying.push(Step::Ask(Asked { name, request: add, undo: Some(remove) }));
+        }
+        plan
+    }
+
+    /// The pairs that come.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = &LinkSpec> {
+        self.phases.iter().flatten().filter_map(|step| match step {
+            Step::Create(spec) if spec.kind == LinkKind::Pair => Some(spec),
+            _ => None,
+        })
+    }
 }
 
 impl Network {
@@ -181,13 +204,21 @@ impl Network {
         self.links.iter_mut().for_each(|link| link.ports.retain(|port| port != name));
     }
 
-    /// Interfaces in containers whose owners have left meanwhile are gone.
+    /// Interfaces that have gone by themselves are gone: in containers whose owners have left, and ends of
+    /// pairs with the other; and with them their addresses, and routes by networks of those.
     pub(super) fn forget_those_left(&mut self, interfaces: &NsInterfaces) {
-        let is_there =
-            |link: &LinkSpec| link.if_name().is_ok_and(|it| interfaces.find(it).is_some());
-        let left = self.links.iter().filter(|link| link.netns.is_some() && !is_there(link));
-        let left: Vec<String> = left.map(|link| link.name.clone()).collect();
+        let is_there = |name: &str| name.parse().is_ok_and(|it| interfaces.find(it).is_some());
+        let links = self.links.iter().map(|link| &link.name);
+        let all = links.chain(self.addrs.iter().map(|addr| &addr.dev));
+        let left: Vec<String> = all.filter(|name| !is_there(name)).cloned().collect();
+        if left.is_empty() {
+            return;
+        }
         left.iter().for_each(|name| self.forget(name));
+        let of_links = self.links.iter().flat_map(|link| &link.addr);
+        let cidrs = of_links.chain(self.addrs.iter().map(|addr| &addr.cidr));
+        let networks: Vec<ip::Network> = cidrs.filter_map(|cidr| cidr.parse().ok()).collect();
+        self.routes.retain(|route| networks.iter().any(|network| network.contains(route.via)));
     }
 
     /// An interface has another name.

@@ -3,12 +3,12 @@
 use super::change::{Alteration, Change};
 use super::doors::DoorChange;
 use super::listeners::{Listener, Missing, Open, Retained, Sockets};
-use super::network::{Network, Plan};
+use super::network::{Network, Plan, if_name};
 use super::operations::Desk;
 use super::tenants::{KnownExport, Tenant};
 use super::{Error, Refused, Server};
 use crate::local::Door;
-use crate::model::{ExportSpec, ListenSpec, LocalSpec, NamespaceSpec};
+use crate::model::{AddrSpec, ExportSpec, ListenSpec, LocalSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
 use crate::spec::{Checked, network_problems};
 use crate::state::Incarnation;
@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) altered: Vec<Altered>,
     /// Name and number.
     pub(super) going: Vec<(String, u64)>,
+    /// What is to be done in namespaces that have the far end of a pair which is made anew.
+    pub(super) readdressed: Vec<(Namespace, Plan)>,
     /// Listeners that hand their sockets over or stay, each once: of whom, and which.
     pub(super) taken: Vec<(String, Open)>,
 }
@@ -85,6 +87,10 @@ impl Server {
             errors.extend(outcome.err().map(|error| Refused { ns: Some(ns), error }));
         }
         prepared.taken = places.taken;
+        match self.readdressed(&prepared) {
+            Ok(readdressed) => prepared.readdressed = readdressed,
+            Err(error) => errors.push(error.into()),
+        }
         if errors.is_empty() { Ok(prepared) } else { Err(errors) }
     }
 
@@ -122,6 +128,38 @@ impl Server {
         let door = self.prepare_door(name, &spec.local, None).map_err(given_up)?;
         let network = (network, plan);
         Ok(Coming { exports, sockets, service, paths, incarnation, spec, door, network })
+    }
+
+    /// Far ends of pairs that are made anew have the addresses again that are said of them where they are.
+    fn readdressed(&self, prepared: &Prepared) -> Result<Vec<(Namespace, Plan)>, Error> {
+        let tenants = self.tenants();
+        let Prepared { coming, altered, .. } = prepared;
+        let coming = coming.iter().map(|it| (&it.spec.name, &it.network.1));
+        let changed = altered.iter().filter_map(|it| {
+            let (_, plan) = it.network.as_ref()?;
+            Some((&it.change.name, plan))
+        });
+        let mut plans = Vec::new();
+        for (ns, plan) in coming.chain(changed) {
+            for pair in plan.pairs() {
+                let ns = pair.peer_ns.as_ref().unwrap_or(ns);
+                let (Some(peer), Some(tenant)) = (&pair.peer, tenants.live.get(ns)) else {
+                    continue;
+                };
+                let after = altered.iter().find(|it| it.change.name == *ns);
+                let after = after.and_then(|it| it.network.as_ref()).map(|(after, _)| after);
+                let mut addrs = tenant.network_now().addrs;
+                addrs.retain(|addr| addr.dev == *peer);
+                addrs.retain(|addr| after.is_none_or(|after| after.addrs.contains(addr)));
+                let addresses = addrs.iter().map(AddrSpec::to_cidr).collect::<Result<Vec<_>, _>>();
+                let addresses = addresses.map_err(Error::failed)?;
+                if !addresses.is_empty() {
+                    let plan = Plan::readdress(if_name(peer)?, &addresses);
+                    plans.push((tenant.ns.clone(), plan));
+                }
+            }
+        }
+        Ok(plans)
     }
 
     /// The names of ends that other namespaces have in this one, or will have.
@@ -182,7 +220,9 @@ impl Server {
         let (other_local, door) = (change.local.clone(), door.map(Path::to_owned));
         let other_local = other_local.map(|change| change.applied(&local));
         let before = tenant.network.clone();
-        let after = before.altered(&change)?;
+        // What went by itself is not there to be changed; but its routes are still set.
+        let there = Network { routes: before.routes.clone(), ..tenant.network_now() };
+        let after = tenant.network_now().altered(&change)?;
         drop(tenants);
         // All that it would be, so that what does not go together is refused.
         let whole = NamespaceSpec {
@@ -208,10 +248,10 @@ impl Server {
             ..whole
         };
         self.check(&whole, &self.far_ends(name, places.changes))?;
-        let network = if before == after {
+        let network = if there == after {
             None
         } else {
-            Some((after.clone(), before.plan_of(&change, &after)?))
+            Some((after.clone(), there.plan_of(&change, &after)?))
         };
 
         let inside = ns.enter().ok_or_else(|| Error::no_namespace(name))?;

@@ -140,6 +140,13 @@ impl Tenant {
         of_listeners.chain(AtOwnLinks::listening()).collect()
     }
 
+    /// Its own network, without what has gone by itself.
+    pub(super) fn network_now(&self) -> Network {
+        let mut network = self.network.clone();
+        network.forget_those_left(&self.interfaces);
+        network
+    }
+
     /// It is not served any more from now on.
     pub(super) fn begin_draining(&mut self) {
         self.is_draining = true;

@@ -25,6 +25,7 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
     let inside = tenant.ns.enter();
     let counters = inside.as_ref().and_then(counters);
     let is_live = inside.is_some() && !tenant.is_draining;
+    let network = tenant.network_now();
     let state = if is_live { NamespaceState::Live } else { NamespaceState::Draining };
     NamespaceView {
         name: id.name.to_string(),
@@ -34,8 +35,8 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
         exports: exports(tenant),
         listeners: listeners(tenant),
         links: links::views(tenant),
-        addr: tenant.network.addrs.clone(),
-        routes: links::routes(tenant),
+        addr: network.addrs,
+        routes: links::routes(tenant, network.routes),
         limits: tenant.limits.clone(),
         local: doors::view(tenant),
         counters,
