@@ -77,27 +77,108 @@ fn ends_put_up_at_once() {
     fails(what, &[WRONG], set_up_both_ends::<sketch::LooksBeforeItNotes>);
 }
 
+/// A cable of which one end can go from one namespace to another.
+pub trait Moving: Default + Send + Sync + 'static {
+    /// Moves that end. Whether it was there.
+    fn go(&self) -> bool;
+    /// Destroys the other end, and so both. Whether it was there.
+    fn destroy(&self) -> bool;
+    /// How many ends there are, wherever they are.
+    fn count(&self) -> usize;
+    fn end(&self) {}
+}
+
+fn destroy_while_the_other_moves<M: Moving>() {
+    let cable = Arc::new(M::default());
+    let moves = thread::spawn({
+        let cable = cable.clone();
+        move || cable.go()
+    });
+    assert!(cable.destroy());
+    moves.join().unwrap();
+    assert_eq!(cable.count(), 0, "{LEFT}");
+    cable.end();
+}
+
 #[test]
 fn end_destroyed_while_the_other_moves() {
-    passes("a pair destroyed while one end moves", || {
-        let real = Arc::new(Real::default());
-        let red = real.world.registry.create("red").unwrap();
-        let moves = thread::spawn({
-            let (real, red) = (real.clone(), red.clone());
-            move || {
-                let (_inside, from) = enter(&real.ns[1]).unwrap();
-                let (_there, to) = enter(&red).unwrap();
-                from.move_to(named("p"), &to, Some(named("q"))).is_ok()
-            }
+    passes("a pair destroyed while one end moves", destroy_while_the_other_moves::<ToRed>);
+    let what = "who destroys looks where the other end is and then locks";
+    fails(what, &[LEFT], destroy_while_the_other_moves::<sketch::LooksWhereItIsThenLocks>);
+}
+
+/// The end comes before the namespace goes and goes with it, or stays where it was.
+#[test]
+fn namespace_removed_while_an_end_moves_there() {
+    passes("a namespace removed while an end moves there", || {
+        let cable = Arc::new(ToRed::default());
+        let removes = thread::spawn({
+            let cable = cable.clone();
+            move || cable.real.world.registry.remove([&cable.red], Deadline::Never).unwrap()
         });
-        assert!(real.destroy(0));
-        let _ = moves.join().unwrap();
-        assert_eq!(real.ends(), [false; 2], "{LEFT}");
-        let (_inside, there) = enter(&red).unwrap();
-        assert!(there.find(named("q")).is_none(), "{LEFT}");
-        drop((_inside, there));
-        real.end();
+        cable.go();
+        removes.join().unwrap();
+        let ends = cable.real.ends();
+        assert_eq!(ends[0], ends[1], "{LEFT}");
+        cable.end();
     });
+}
+
+/// The end has left before the namespace goes, or goes with it.
+#[test]
+fn namespace_removed_while_an_end_moves_away() {
+    passes("a namespace removed while an end moves away", || {
+        let cable = Arc::new(ToRed::default());
+        let removes = thread::spawn({
+            let cable = cable.clone();
+            move || cable.real.world.registry.remove([&cable.real.ns[1]], Deadline::Never).unwrap()
+        });
+        let moved = cable.go();
+        removes.join().unwrap();
+        assert_eq!(cable.count(), if moved { 2 } else { 0 }, "{LEFT}");
+        cable.end();
+    });
+}
+
+/// The end in green goes to red.
+struct ToRed {
+    real: Real,
+    red: Namespace,
+}
+
+impl Default for ToRed {
+    fn default() -> Self {
+        let real = Real::default();
+        let red = real.world.registry.create("red").unwrap();
+        Self { real, red }
+    }
+}
+
+impl Moving for ToRed {
+    fn go(&self) -> bool {
+        let Some((_inside, from)) = enter(&self.real.ns[1]) else { return false };
+        let Some((_there, to)) = enter(&self.red) else { return false };
+        from.move_to(named("p"), &to, Some(named("q"))).is_ok()
+    }
+
+    fn destroy(&self) -> bool {
+        self.real.destroy(0)
+    }
+
+    fn count(&self) -> usize {
+        let [blue, green] = &self.real.ns;
+        let is_there = |ns: &Namespace, name| {
+            enter(ns).is_some_and(|(_inside, interfaces)| interfaces.find(named(name)).is_some())
+        };
+        [is_there(blue, "p"), is_there(green, "p"), is_there(&self.red, "q")]
+            .into_iter()
+            .filter(|there| *there)
+            .count()
+    }
+
+    fn end(&self) {
+        self.real.end();
+    }
 }
 
 /// What waits to be told of the link waits where the end was.

@@ -2,7 +2,7 @@
 
 use crate::capture::Films;
 use crate::inbox::Mail;
-use crate::pair::Cable;
+use crate::pair::{Cable, Moving};
 use crate::request::{Ask, Asked, NoInterface};
 use crate::world::State;
 use holm_lifetime::sync::{Condvar, Mutex};
@@ -168,6 +168,41 @@ impl Cable for OwnNamespaceFirst {
 
     fn ends(&self) -> [bool; 2] {
         [0, 1].map(|side: usize| *self.ends[side].lock())
+    }
+}
+
+/// A cable of which one end moves; who destroys the other looks where that is, and then locks both places.
+pub struct LooksWhereItIsThenLocks {
+    near: Mutex<bool>,
+    far: [Mutex<bool>; 2],
+    at: AtomicUsize,
+}
+
+impl Default for LooksWhereItIsThenLocks {
+    fn default() -> Self {
+        let far = [true, false].map(Mutex::new);
+        Self { near: Mutex::new(true), far, at: AtomicUsize::new(0) }
+    }
+}
+
+impl Moving for LooksWhereItIsThenLocks {
+    fn go(&self) -> bool {
+        let [mut from, mut to] = [self.far[0].lock(), self.far[1].lock()];
+        *to = std::mem::replace(&mut *from, false);
+        self.at.store(1, Ordering::SeqCst);
+        *to
+    }
+
+    fn destroy(&self) -> bool {
+        let at = self.at.load(Ordering::SeqCst);
+        let (mut near, mut far) = (self.near.lock(), self.far[at].lock());
+        *far = false;
+        std::mem::replace(&mut *near, false)
+    }
+
+    fn count(&self) -> usize {
+        let ends = [*self.near.lock(), *self.far[0].lock(), *self.far[1].lock()];
+        ends.into_iter().filter(|there| *there).count()
     }
 }
 
