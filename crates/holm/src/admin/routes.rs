@@ -6,7 +6,7 @@ use super::answer::{
 use super::{Api, capture, events, local};
 use crate::metrics;
 use crate::model::{
-    AddrSpec, AddrView, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkPatch,
+    AddrSpec, AddrView, ErrorBody, Event, ExportSpec, ExportView, LimitsSpec, LinkMove, LinkPatch,
     LinkSpec, LinkView, ListenSpec, ListenerView, NamespaceSpec, NamespaceView, NetnsRef,
     RouteSpec, RouteView,
 };
@@ -101,6 +101,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(list_routes, add_route, remove_route))
         .routes(routes!(set_limits))
         .routes(routes!(local::show_local, local::set_local))
+        .routes(routes!(move_link))
         .routes(routes!(capture_link))
         .routes(routes!(show_events))
         .routes(routes!(show_statistics))
@@ -371,6 +372,28 @@ async fn set_link(
 ) -> Result<Json<LinkView>, Refusal> {
     let what = format!("changing link {name} of {ns}");
     Ok(Json(blocking(&what, move || server.set_link(&ns, &name, patch)).await?))
+}
+
+/// Move an end of a pair to another namespace
+///
+/// It keeps its number, its MAC address and what else is set of it. Its addresses stay behind, and the
+/// connections to them are reset.
+#[utoipa::path(post, path = "/namespaces/{ns}/links/move", params(
+    ("ns" = String, Path, description = "`NAME`, or `NAME@ID`"),
+    WhichLink,
+), request_body = LinkMove, responses(
+    (status = OK, body = LinkView),
+    (status = "4XX", body = ErrorBody),
+    (status = "5XX", body = ErrorBody),
+))]
+async fn move_link(
+    State(server): Of,
+    OfNs(ns): OfNs,
+    Asked(WhichLink { name }): Asked<WhichLink>,
+    Said(place): Said<LinkMove>,
+) -> Result<Json<LinkView>, Refusal> {
+    let what = format!("moving link {name} of {ns} to {}", place.to);
+    Ok(Json(blocking(&what, move || server.move_link(&ns, &name, &place)).await?))
 }
 
 /// Which link goes.

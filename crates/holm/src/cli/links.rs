@@ -6,8 +6,8 @@ mod words;
 
 use super::client::Client;
 use super::outcome::Failure;
-use super::{Format, query, say, show_json, usage};
-use crate::model::{ErrorBody, ErrorCode, LinkPatch, LinkSpec, LinkView};
+use super::{Format, NsSpec, query, say, show_json, usage};
+use crate::model::{ErrorBody, ErrorCode, LinkMove, LinkPatch, LinkSpec, LinkView};
 use crate::spelling::nearest;
 use clap::Subcommand;
 
@@ -47,6 +47,17 @@ pub enum Command {
         /// What shall be different
         #[arg(required = true, value_name = "WORD", num_args = 1..)]
         words: Vec<String>,
+    },
+    /// Move an end of a pair to another namespace; its addresses stay behind
+    Move {
+        /// What it is called
+        name: String,
+        /// The namespace that it is to be in
+        #[arg(long, value_name = "NS")]
+        to: NsSpec,
+        /// What it is to be called there, if not as it is
+        #[arg(long = "name", value_name = "NEW")]
+        new: Option<String>,
     },
     /// Show all interfaces, or all of one
     Show {
@@ -108,6 +119,12 @@ pub async fn carry_out(client: &Client, uri: &str, command: &Command) -> Result<
             let link: LinkView =
                 client.patch(&format!("{links}?{}", query(&[("name", name)])), &patch).await?;
             say(format_args!("{}: changed; {}", link.name, show::state(&link)))
+        }
+        Command::Move { name, to, new } => {
+            let place = LinkMove { to: to.to_string(), name: new.clone() };
+            let which = query(&[("name", name)]);
+            let link: LinkView = client.post(&format!("{links}/move?{which}"), &place).await?;
+            say(format_args!("{name}: moved to {to} as {}; {}", link.name, show::state(&link)))
         }
         Command::Show { name: None, format } => {
             let all: Vec<LinkView> = client.get(&links).await?;

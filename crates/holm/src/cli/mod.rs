@@ -23,6 +23,7 @@ use clap::{Args, CommandFactory, Subcommand};
 use client::Client;
 use outcome::Failure;
 use serde::Serialize;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,12 @@ impl FromStr for NsSpec {
         name.parse::<holm_netns::NsName>().map_err(|error| error.to_string())?;
         id.parse::<u64>().map_err(|_| format!("{id:?} is not the number of a namespace"))?;
         Ok(Self(spec.into()))
+    }
+}
+
+impl Display for NsSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

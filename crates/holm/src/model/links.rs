@@ -220,6 +220,17 @@ pub struct LinkPatch {
     pub lacp: Option<LacpSpec>,
 }
 
+/// Where an end of a pair goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LinkMove {
+    /// The namespace that it is to be in: `NAME`, or `NAME@ID`.
+    pub to: String,
+    /// What it is to be called there; otherwise as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -27,8 +27,13 @@ impl Server {
         let mut tenants = self.wait_while(|tenants| !tenants.claimed.is_disjoint(&names));
         tenants.prune();
         is_as_it_was(&tenants, prepared)?;
+        Ok(self.claim_of(&mut tenants, names))
+    }
+
+    /// Claims namespaces that nobody else has.
+    pub(super) fn claim_of(&self, tenants: &mut Tenants, names: BTreeSet<String>) -> Claim<'_> {
         tenants.claimed.extend(names.iter().cloned());
-        Ok(Claim { server: self, names })
+        Claim { server: self, names }
     }
 
     /// Waits until nobody changes the namespaces that these `NAME` or `NAME@ID` mean.
@@ -46,7 +51,11 @@ impl Server {
         self.wait_while(|tenants| !tenants.claimed.is_empty())
     }
 
-    fn wait_while(&self, condition: impl Fn(&Tenants) -> bool) -> MutexGuard<'_, Tenants> {
+    /// The list, when the condition is not met any more; it is looked at whenever a claim ends.
+    pub(super) fn wait_while(
+        &self,
+        mut condition: impl FnMut(&Tenants) -> bool,
+    ) -> MutexGuard<'_, Tenants> {
         let waited = self.released.wait_while(self.tenants(), |tenants| condition(tenants));
         waited.unwrap_or_else(PoisonError::into_inner)
     }

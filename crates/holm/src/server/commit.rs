@@ -456,7 +456,7 @@ fn limit_work(inside: &Inside, limits: &LimitsSpec) {
     }
 }
 
-fn set_limits_at_own_links(ns: &Namespace, limits: ServerLimits) {
+pub(super) fn set_limits_at_own_links(ns: &Namespace, limits: ServerLimits) {
     let Some(inside) = ns.enter() else { return };
     if let Ok(served) = served(&inside) {
         served.limit_own_links(limits);

@@ -177,7 +177,7 @@ impl Server {
         self.change(vec![Change::Alter(alteration)]).map_err(first).map(drop)
     }
 
-    fn link(&self, ns: &str, name: &str) -> Result<LinkView, Error> {
+    pub(super) fn link(&self, ns: &str, name: &str) -> Result<LinkView, Error> {
         let found = self.links(ns)?.into_iter().find(|link| link.name == name);
         found
             .ok_or_else(|| Error::NotFound(format!("link {name} of namespace {ns} has gone again")))

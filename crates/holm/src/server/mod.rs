@@ -39,6 +39,7 @@ mod events;
 mod link_news;
 mod links;
 mod listeners;
+mod moves;
 mod network;
 pub mod operations;
 mod owners;

@@ -177,7 +177,7 @@ impl Server {
 
     /// Refuses a spec that cannot be, with all that is wrong with it. `far` are ends of pairs that are said of
     /// elsewhere.
-    fn check(&self, spec: &NamespaceSpec, far: &[String]) -> Result<(), Error> {
+    pub(super) fn check(&self, spec: &NamespaceSpec, far: &[String]) -> Result<(), Error> {
         let spec = &NamespaceSpec { limits: spec.limits.or(&self.limits), ..spec.clone() };
         let mut problems = spec.problems();
         let far: Vec<&str> = far.iter().map(String::as_str).collect();

@@ -252,6 +252,7 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
         (&json!(1000), &json!(false))
     );
     a_capture_begins_as_described(api);
+    an_end_of_a_pair_moves_as_described(api);
 
     let addresses = "/namespaces/{ns}/addresses";
     let own_addresses = "/namespaces/blue/addresses";
@@ -283,6 +284,21 @@ fn every_route_of_networks_answers(api: &mut Described<'_>, folder: &str, id: &V
     api.ask("DELETE", links, &format!("{own}?name=lagg0&wait=20"), None, 204);
     api.ask("DELETE", links, &format!("{own}?name=p0&wait=20"), None, 204);
     api.ask("DELETE", links, &format!("{own}?name=p0"), None, 404);
+}
+
+fn an_end_of_a_pair_moves_as_described(api: &mut Described<'_>) {
+    let path = "/namespaces/{ns}/links/move";
+    let pair = json!({ "name": "c0", "type": "pair", "peer": "c1" });
+    api.ask("POST", "/namespaces/{ns}/links", "/namespaces/blue/links", Some(pair), 201);
+    api.ask("POST", "/namespaces", "/namespaces", Some(json!({ "name": "far" })), 201);
+    let moves = |name: &str| format!("/namespaces/blue/links/move?name={name}");
+    let to = json!({ "to": "far", "name": "x0" });
+    let moved = api.ask("POST", path, &moves("c1"), Some(to), 200).json();
+    assert_eq!((&moved["name"], &moved["type"]), (&json!("x0"), &json!("pair")));
+    api.ask("POST", path, &moves("p0"), Some(json!({ "to": "far" })), 400);
+    api.ask("POST", path, &moves("c1"), Some(json!({ "to": "far" })), 404);
+    let one = "/namespaces/{ns}";
+    api.ask("DELETE", one, "/namespaces/far?wait=20", None, 204);
 }
 
 fn a_capture_begins_as_described(api: &mut Described<'_>) {

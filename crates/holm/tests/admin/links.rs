@@ -89,6 +89,46 @@ fn a_link_without_a_name_gets_the_next_unit_that_is_free() {
 }
 
 #[test]
+fn an_end_of_a_pair_is_moved_to_another_namespace() {
+    let server = cable();
+    server.says(&["ns", "add", "red"]);
+    speak(&server);
+    let moved = server.says(&blue(&["link", "move", "c0", "--to", "red", "--name", "c2"]));
+    assert_eq!(moved, "c0: moved to red as c2; up\n");
+    server.refused(1, &blue(&["link", "show", "c0"]));
+    let there = server.json(&["-n", "red", "link", "show", "c2", "--json"]);
+    assert_eq!((&there["addresses"], &there["spec"]["peer"]), (&json!([]), &json!("c1")));
+    // The far end, of which nothing is said in its own namespace, moves as well.
+    let moved = server.says(&["-n", "green", "link", "move", "c1", "--to", "blue"]);
+    assert_eq!(moved, "c1: moved to blue as c1; up\n");
+    let said = server.says(&["-n", "red", "link", "show", "c2"]);
+    assert!(said.contains("to       c1 in blue"), "{said}");
+    let said = server.refused(1, &blue(&["link", "move", "lo", "--to", "red"]));
+    assert!(said.contains("only an end of a pair can be moved"), "{said}");
+    let said = server.refused(1, &blue(&["link", "move", "c1", "--to", "rad"]));
+    assert!(said.contains("did you mean red?"), "{said}");
+    server.refused(2, &blue(&["link", "move", "c1"]));
+    server.end();
+}
+
+#[test]
+fn media_of_a_link_are_said_and_changed() {
+    let server = start();
+    let add = ["link", "add", "a", "type", "pair", "peer", "b", "speed", "1000"];
+    server.says(&blue(&add));
+    let media = |server: &Running| shown(server, "a")["media"].clone();
+    assert_eq!(media(&server), json!({ "speed": 1000, "full-duplex": true }));
+    server.says(&blue(&["link", "set", "a", "half-duplex"]));
+    assert_eq!(media(&server), json!({ "speed": 1000, "full-duplex": false }));
+    let said = server.says(&blue(&["link", "show", "a"]));
+    assert!(said.contains("media    1000 Mbit/s, half duplex"), "{said}");
+    server.refused(2, &blue(&["link", "set", "a", "speed", "fast"]));
+    let said = server.refused(1, &blue(&["link", "add", "l", "type", "lagg", "speed", "1000"]));
+    assert!(said.contains("a lagg has no media"), "{said}");
+    server.end();
+}
+
+#[test]
 fn addresses_and_routes_come_and_go() {
     let server = start();
     server.says(&blue(&[

@@ -2,8 +2,9 @@
 
 use crate::world::{World, stop};
 use holm::config::{Config, Configured};
-use holm::model::{Happened, LaggProto, LinkView};
+use holm::model::{Happened, LaggProto, LinkMove, LinkView};
 use holm::server::Server;
+use holm_lifetime::Deadline;
 use std::fs;
 
 /// A configuration with `{}` for the folder of the world.
@@ -20,6 +21,54 @@ fn said(world: &World, config: &str) -> Vec<String> {
 fn link(server: &Server, name: &str) -> LinkView {
     let links = server.links("green").unwrap();
     links.into_iter().find(|link| link.name == name).unwrap()
+}
+
+/// A pair that is made anew where it is configured to be, wherever it was moved meanwhile.
+#[test]
+fn a_pair_is_where_it_is_configured_to_be() {
+    let world = World::new();
+    let server = world.server();
+    let file = world.folder.path().join("holm.toml");
+    let config = |near: &str, far: &str| {
+        let mut text = String::new();
+        for ns in ["blue", "green", "red"] {
+            text += &format!("[ns.{ns}]\n");
+            if ns == near {
+                let pair =
+                    format!("name = \"c0\", type = \"pair\", peer = \"c0\", peer-ns = \"{far}\"");
+                text += &format!("link = [{{ {pair}, addr = [\"10.9.0.1/30\"] }}]\n");
+            } else if ns == far {
+                text += "addr = [{ cidr = \"10.9.0.2/30\", dev = \"c0\" }]\n";
+            }
+        }
+        text
+    };
+    let ends = || {
+        ["blue", "green", "red"].map(|ns| {
+            let links = server.links(ns).unwrap();
+            links.iter().find(|link| link.name == "c0").map(|link| link.addresses.concat())
+        })
+    };
+    let (near, far) = (Some("10.9.0.1/30".to_owned()), Some("10.9.0.2/30".to_owned()));
+    fs::write(&file, config("blue", "green")).unwrap();
+    let mut configured = Configured::begin(&file, Config::load(&file).unwrap(), &server).unwrap();
+    assert_eq!(ends(), [near.clone(), far.clone(), None]);
+    let mut becomes = |text: String, expected: [Option<String>; 3]| {
+        fs::write(&file, text).unwrap();
+        configured.reload(&server).unwrap();
+        assert_eq!(ends(), expected);
+    };
+    becomes(config("blue", "red"), [near.clone(), None, far.clone()]);
+    becomes(config("green", "red"), [None, near.clone(), far.clone()]);
+    let place = |to: &str| LinkMove { to: to.into(), name: None };
+    server.move_link("green", "c0", &place("blue")).unwrap();
+    becomes(config("green", "red"), [None, near.clone(), far.clone()]);
+    server.move_link("red", "c0", &place("blue")).unwrap();
+    becomes(config("green", "red"), [None, near.clone(), far.clone()]);
+    // And if it went with one of them.
+    server.del_namespace("red", Deadline::Never).unwrap();
+    becomes(config("green", "red"), [None, near, far]);
+    stop(server);
 }
 
 /// Two sockets of a virtual machine as one interface.

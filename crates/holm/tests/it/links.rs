@@ -1,10 +1,10 @@
 //! Tenants that are served over interfaces of their own.
 
-use crate::neighbour::Neighbour;
+use crate::neighbour::{Neighbour, nfs_at};
 use crate::world::{World, stop};
 use holm::model::{
-    AddrSpec, AddrView, ExportSpec, LimitsSpec, LinkKind, LinkPatch,
-    LinkSpec, LinkView, NamespaceSpec, RouteSpec,
+    AddrSpec, AddrView, ErrorCode, ExportSpec, Happened, LimitsSpec, LinkKind, LinkMove, LinkPatch,
+    LinkSpec, LinkView, MediaSpec, NamespaceSpec, RouteSpec,
 };
 use holm::server::{Alteration, Change, Server};
 use holm_ifnet::IfnetSubsystem;
@@ -16,7 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// A namespace without listeners, reached over a unix socket at 10.0.0.1.
-fn spec(world: &World, name: &str) -> NamespaceSpec {
+pub fn spec(world: &World, name: &str) -> NamespaceSpec {
     NamespaceSpec {
         name: name.into(),
         export: vec![ExportSpec::new("/", world.directory(name))],
@@ -33,11 +33,11 @@ fn stream(world: &World, name: &str) -> LinkSpec {
     }
 }
 
-fn socket(world: &World, name: &str) -> PathBuf {
+pub fn socket(world: &World, name: &str) -> PathBuf {
     world.folder.path().join(format!("{name}.sock"))
 }
 
-fn link(server: &Server, ns: &str, name: &str) -> LinkView {
+pub fn link(server: &Server, ns: &str, name: &str) -> LinkView {
     let links = server.links(ns).unwrap();
     links.into_iter().find(|link| link.name == name).unwrap()
 }
@@ -467,5 +467,235 @@ fn a_pair_leads_from_one_tenant_to_another() {
     assert!(running("blue", "to-green") && running("green", "to-blue"));
     server.del_namespace("blue", Deadline::Never).unwrap();
     assert_eq!(server.links("green").unwrap().len(), 1, "its lo");
+    stop(server);
+}
+
+/// A cable from blue to green: `c0` there and here, and what is needed to be a client of the one at the
+/// other.
+fn cable(world: &World, server: &Server) {
+    for name in ["green", "red", "violet"] {
+        let bare = NamespaceSpec { link: Vec::new(), ..spec(world, name) };
+        server.add_namespace(bare).unwrap();
+        fs::write(world.directory(name).join(name), "").unwrap();
+    }
+    let pair = LinkSpec {
+        peer: Some("c0".into()),
+        peer_ns: Some("green".into()),
+        addr: vec!["10.9.0.1/30".into()],
+        ..LinkSpec::new("c0", LinkKind::Pair)
+    };
+    server.add_namespace(NamespaceSpec { link: vec![pair], ..spec(world, "blue") }).unwrap();
+}
+
+fn far_address(dev: &str) -> AddrSpec {
+    AddrSpec { cidr: "10.9.0.2/30".into(), dev: dev.into() }
+}
+
+fn place(to: &str, name: Option<&str>) -> LinkMove {
+    LinkMove { to: to.into(), name: name.map(str::to_owned) }
+}
+
+/// The stack of an interface.
+pub fn stack(server: &Server, ns: &str, name: &str) -> std::sync::Arc<holm_ifnet::stack::Stack> {
+    let index = link(server, ns, name).index;
+    let inside = server.registry().find(ns).unwrap().enter().unwrap();
+    inside.get::<StackSubsystem>().unwrap().stack(index).unwrap()
+}
+
+#[test]
+fn an_end_of_a_pair_moves_and_serves_where_it_is() {
+    let world = World::new();
+    let server = world.server();
+    cable(&world, &server);
+    server.add_address("green", far_address("c0")).unwrap();
+    let at_blue = stack(&server, "blue", "c0");
+    let mut client = nfs_at(&at_blue, "10.9.0.2:2049");
+    let root = client.mount("/").unwrap();
+    client.lookup(&root, "green").unwrap();
+    let before = link(&server, "green", "c0");
+    let mut events = server.events();
+
+    let moved = server.move_link("green", "c0", &place("red", Some("c1"))).unwrap();
+    assert_eq!((moved.index, &moved.mac, &moved.flags), (before.index, &before.mac, &before.flags));
+    // The addresses stay behind, and connections to them are reset.
+    assert!(moved.addresses.is_empty() && moved.link_local.is_none(), "{moved:?}");
+    client.try_getattr(&root).unwrap_err();
+    assert_eq!(server.links("green").unwrap().len(), 1, "its lo");
+    assert!(!server.addresses("green").unwrap().iter().any(|it| it.spec.dev == "c0"));
+    let peer = link(&server, "blue", "c0").spec.unwrap();
+    assert_eq!((peer.peer.as_deref(), peer.peer_ns.as_deref()), (Some("c1"), Some("red")));
+    let mut heard = Vec::new();
+    while let Some(event) = events.try_next() {
+        heard.push((event.ns.unwrap().split('@').next().unwrap().to_owned(), event.what));
+    }
+    let went = heard.iter().find_map(|(ns, what)| match what {
+        Happened::LinkRemoved { name, why } if ns == "green" && name == "c0" => why.clone(),
+        _ => None,
+    });
+    assert!(went.unwrap().starts_with("moved to namespace red@"), "{heard:?}");
+    let came = Happened::LinkAdded { name: "c1".into(), kind: LinkKind::Pair };
+    assert!(heard.contains(&("red".into(), came)), "{heard:?}");
+
+    server.add_address("red", far_address("c1")).unwrap();
+    let mut client = nfs_at(&at_blue, "10.9.0.2:2049");
+    let root = client.mount("/").unwrap();
+    client.lookup(&root, "red").unwrap();
+    client.lookup(&root, "green").unwrap_err();
+    drop((client, at_blue));
+
+    // The end that the pair is said of by takes that along.
+    let own = server.move_link("blue", "c0", &place("violet", None)).unwrap().spec.unwrap();
+    assert_eq!(
+        (own.peer.as_deref(), own.peer_ns.as_deref(), own.addr.len()),
+        (Some("c1"), Some("red"), 0)
+    );
+    let patch = LinkPatch { mtu: Some(9000), ..LinkPatch::default() };
+    assert_eq!(server.set_link("violet", "c0", patch).unwrap().mtu, 9000);
+    // Both may be in one namespace, and go together all the same.
+    let own = server.move_link("violet", "c0", &place("red", None)).unwrap().spec.unwrap();
+    assert_eq!((own.peer.as_deref(), own.peer_ns), (Some("c1"), None));
+    server.del_address("red", far_address("c1")).unwrap();
+    let own = server.move_link("red", "c1", &place("green", Some("c2"))).unwrap();
+    assert_eq!(own.index, before.index);
+    assert_eq!(link(&server, "red", "c0").spec.unwrap().peer_ns.as_deref(), Some("green"));
+    server.del_link("red", "c0", Deadline::Never).unwrap();
+    for ns in ["blue", "green", "red", "violet"] {
+        assert_eq!(server.links(ns).unwrap().len(), 1, "{ns} has its lo");
+    }
+    stop(server);
+}
+
+#[test]
+fn what_cannot_be_moved_stays_and_it_is_said_why() {
+    let world = World::new();
+    let server = world.server();
+    cable(&world, &server);
+    let pair = LinkSpec { peer: Some("taken".into()), ..LinkSpec::new("other", LinkKind::Pair) };
+    server.add_link("red", pair).unwrap();
+    let lagg = LinkSpec { ports: vec!["c0".into()], ..LinkSpec::new("l0", LinkKind::Lagg) };
+    server.add_link("green", lagg).unwrap();
+    server
+        .add_route("blue", RouteSpec { to: "default".into(), via: "10.9.0.2".parse().unwrap() })
+        .unwrap();
+    let before = link(&server, "green", "c0");
+    for (ns, name, to, new, code, why) in [
+        ("green", "c0", "red", None, ErrorCode::Invalid, "c0 of namespace green is a port of l0"),
+        ("green", "l0", "red", None, ErrorCode::Invalid, "is of type lagg, which stays"),
+        ("green", "lo", "red", Some("lo1"), ErrorCode::Invalid, "is of type lo, which stays"),
+        ("green", "c9", "red", None, ErrorCode::NotFound, "has no link c9"),
+        ("green", "c0", "rad", None, ErrorCode::NotFound, "did you mean red?"),
+        ("grey", "c0", "red", None, ErrorCode::NotFound, "there is no namespace grey"),
+        ("blue", "c0", "red", Some("taken"), ErrorCode::Exists, "has a link taken"),
+        ("blue", "c0", "red", Some("a/b"), ErrorCode::Invalid, "is no name for an interface"),
+        ("blue", "c0", "blue", Some("c1"), ErrorCode::Invalid, "in namespace blue already"),
+        ("blue", "c0", "red", None, ErrorCode::Invalid, "10.9.0.2 is in no network of an address"),
+    ] {
+        let refused = server.move_link(ns, name, &place(to, new)).unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    let after = link(&server, "green", "c0");
+    assert_eq!((after.index, after.master.as_deref()), (before.index, Some("l0")));
+    assert_eq!(link(&server, "blue", "c0").addresses, ["10.9.0.1/30"]);
+
+    // Somebody is still inside red when it is removed.
+    let red = server.registry().find("red").unwrap();
+    let inside = red.enter().unwrap();
+    server.del_namespace("red", Deadline::now()).unwrap_err();
+    for to in ["red".into(), red.id().to_string()] {
+        let refused = server.move_link("blue", "c0", &place(&to, None)).unwrap_err().to_string();
+        assert!(refused.contains("draining"), "{refused}");
+    }
+    drop(inside);
+    stop(server);
+}
+
+/// Whoever else changes or removes the namespaces meanwhile.
+#[test]
+fn a_pair_that_moves_while_its_namespaces_go_is_somewhere_or_gone() {
+    let world = World::new();
+    let server = world.server();
+    for _ in 0..20 {
+        cable(&world, &server);
+        std::thread::scope(|scope| {
+            let far = scope.spawn(|| server.move_link("green", "c0", &place("red", None)).is_ok());
+            let near =
+                scope.spawn(|| server.move_link("blue", "c0", &place("violet", None)).is_ok());
+            let gone = scope.spawn(|| server.del_namespace("green", Deadline::Never).unwrap());
+            far.join().unwrap();
+            near.join().unwrap();
+            gone.join().unwrap();
+        });
+        // There are both ends or neither, and what is said of them is so.
+        let ends: Vec<LinkView> = ["blue", "red", "violet"]
+            .into_iter()
+            .flat_map(|ns| server.links(ns).unwrap())
+            .filter(|link| link.kind == LinkKind::Pair)
+            .collect();
+        assert!(matches!(ends.len(), 0 | 2), "{ends:?}");
+        let speaks = ends.iter().filter_map(|end| end.spec.as_ref());
+        assert!(speaks.clone().all(|spec| spec.peer_ns.as_deref() == Some("red")), "{ends:?}");
+        assert_eq!(speaks.count(), ends.len() / 2);
+        for ns in ["blue", "red", "violet"] {
+            server.del_namespace(ns, Deadline::Never).unwrap();
+        }
+    }
+    stop(server);
+}
+
+/// An end goes with the namespace of the other, and what was said of it with it.
+#[test]
+fn a_pair_that_went_with_the_other_namespace_is_in_nobodys_way() {
+    let world = World::new();
+    let server = world.server();
+    cable(&world, &server);
+    let route = RouteSpec { to: "default".into(), via: "10.9.0.1".parse().unwrap() };
+    server.add_address("green", far_address("c0")).unwrap();
+    server.add_route("green", route).unwrap();
+    server.del_namespace("blue", Deadline::Never).unwrap();
+    let green = server.namespace("green").unwrap();
+    assert_eq!((green.links.len(), green.addr.len(), green.routes.len()), (1, 0, 0));
+    let again = |from: &str, to: &str| {
+        let pair = LinkSpec { peer: Some("c0".into()), ..LinkSpec::new("c0", LinkKind::Pair) };
+        server.add_link(from, LinkSpec { peer_ns: Some(to.into()), ..pair })
+    };
+    again("green", "red").unwrap();
+    server.del_namespace("red", Deadline::Never).unwrap();
+    again("green", "violet").unwrap();
+    assert_eq!(link(&server, "violet", "c0").kind, LinkKind::Pair);
+    stop(server);
+}
+
+#[test]
+fn media_of_a_link_are_what_is_said_and_of_a_lagg_what_its_ports_have() {
+    let world = World::new();
+    let server = world.server();
+    let mut blue = spec(&world, "blue");
+    blue.link[0] = LinkSpec {
+        peer: Some("p1".into()),
+        media: Some(MediaSpec { speed: Some(1000), full_duplex: None }),
+        ..LinkSpec::new("p0", LinkKind::Pair)
+    };
+    let lagg = LinkSpec { ports: vec!["p0".into()], ..LinkSpec::new("l0", LinkKind::Lagg) };
+    blue.link.push(lagg);
+    server.add_namespace(blue).unwrap();
+    let media = |name: &str| {
+        let media = link(&server, "blue", name).media;
+        (media.speed, media.full_duplex)
+    };
+    assert_eq!((media("p0"), media("p1")), ((1000, true), (10_000, true)));
+    // As soon as it knows that the port has a link.
+    while media("l0") != (1000, true) {}
+    let half = MediaSpec { speed: None, full_duplex: Some(false) };
+    let half = LinkPatch { media: Some(half), ..LinkPatch::default() };
+    let mut events = server.events();
+    let set = server.set_link("blue", "p0", half.clone()).unwrap();
+    assert_eq!((set.media.speed, set.media.full_duplex), (1000, false));
+    assert_eq!(media("l0"), (1000, false), "a lagg is as its ports are");
+    let change = "media 1000 Mbit/s, half duplex".to_owned();
+    let told = Happened::LinkChanged { name: "p0".into(), change };
+    assert!(std::iter::from_fn(|| events.try_next()).any(|event| event.what == told));
+    let refused = server.set_link("blue", "l0", half).unwrap_err().to_string();
+    assert!(refused.contains("a lagg has no media"), "{refused}");
     stop(server);
 }
