@@ -477,6 +477,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn limits_of_links_are_those_of_stacks() {
+        let said = LimitsSpec {
+            link_connections: Some(7),
+            link_half_open: Some(3),
+            link_memory: Some(1 << 21),
+            link_buffer: Some(1 << 17),
+            link_silence: Some(30),
+            ..LimitsSpec::default()
+        };
+        let limits = said.of_stacks();
+        assert_eq!((limits.connections, limits.half_open), (7, 3));
+        assert_eq!((limits.memory, limits.room_max), (1 << 21, 1 << 17));
+        let seconds = Duration::from_secs;
+        assert_eq!((limits.silence, limits.keep_alive), (seconds(30), seconds(10)));
+        assert_eq!(LimitsSpec::default().of_stacks(), StackLimits::default());
+    }
+
+    #[test]
     fn addresses_overlap_as_the_system_has_it() {
         for (one, other, expected) in [
             ("127.0.0.1:2049", "127.0.0.1:2049", true),

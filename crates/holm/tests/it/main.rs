@@ -8,6 +8,7 @@ mod door;
 mod host;
 mod kernel_links;
 mod kernel_netns;
+mod link_limits;
 mod links;
 mod listeners;
 mod local;

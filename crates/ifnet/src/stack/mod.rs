@@ -71,7 +71,7 @@ pub struct Config {
 }
 
 /// What a stack may use, and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Connections, of all kinds.
     pub connections: usize,

@@ -9,11 +9,16 @@ use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-const SYN: u8 = 2;
+pub(super) const SYN: u8 = 2;
 const ACK: u8 = 16;
 
 /// A frame with a segment without data.
-fn segment(from: (IpAddr, u16), to: (IpAddr, u16), sequence: u32, flags: u8) -> Outgoing {
+pub(super) fn segment(
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    sequence: u32,
+    flags: u8,
+) -> Outgoing {
     let mut packet = build(from.0, to.0, TCP, 64, 20, |space| {
         space[..2].copy_from_slice(&from.1.to_be_bytes());
         space[2..4].copy_from_slice(&to.1.to_be_bytes());

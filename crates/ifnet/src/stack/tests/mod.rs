@@ -2,6 +2,7 @@
 
 mod attacks;
 mod frames;
+mod limits;
 mod threads;
 mod transfers;
 
