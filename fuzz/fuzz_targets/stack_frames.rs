@@ -61,6 +61,10 @@ impl Outside for Link {
         *self.alarm.lock().unwrap() = Some(at);
     }
 
+    fn go_on(&self) {
+        self.wake_at(self.now());
+    }
+
     fn now(&self) -> Instant {
         *self.now.lock().unwrap()
     }

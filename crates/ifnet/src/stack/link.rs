@@ -31,6 +31,10 @@ pub trait Outside: Send + Sync + 'static {
     /// Has [`Stack::tick`] called then, rather than when was said before. Called as `transmit` is.
     fn wake_at(&self, at: Instant);
 
+    /// Has [`Stack::tick`] called soon, but not from within this call: there is more to send than one
+    /// thread should without doing anything else. It is called while no lock is held.
+    fn go_on(&self);
+
     /// What time it is. It is asked with the lock of the stack held.
     fn now(&self) -> Instant {
         Instant::now()
@@ -54,7 +58,8 @@ struct Shared {
 
 /// What is to go outside. Whoever has put something there when nobody is sending sends, until nothing
 /// is left or there is no room; whoever comes meanwhile leaves what he has. So frames keep their order,
-/// as do alarms, and nobody waits for another's sending.
+/// as do alarms, and nobody waits for another's sending. As others may always have more, he leaves after
+/// a while what there is, for a thread that has its turn.
 #[derive(Default)]
 struct Outbox {
     frames: Frames,
@@ -236,10 +241,11 @@ impl Stack {
         let news = outbox.settle(machine, now);
         let mine = outbox.claim();
         drop(shared);
+        // First: sending may take as long as others have more to send.
+        news.tell();
         if mine {
             self.send();
         }
-        news.tell();
         outcome
     }
 
@@ -250,7 +256,7 @@ impl Stack {
     /// Sends what is in the outbox, which is claimed.
     fn send(&self) {
         let mut room = self.outside.room();
-        loop {
+        for _ in 0..LOADS_MAX {
             let (load, others) = {
                 let mut shared = self.shared.lock();
                 let Shared { machine, outbox } = &mut *shared;
@@ -270,6 +276,9 @@ impl Stack {
             }
             room = self.outside.room();
         }
+        // In this order: whoever goes on finds that nobody is sending.
+        self.shared.lock().outbox.sending = false;
+        self.outside.go_on();
     }
 }
 
@@ -324,5 +333,7 @@ impl Outbox {
     }
 }
 
+/// How often one thread takes something out and sends it before others have their turn.
+const LOADS_MAX: usize = if cfg!(shuttle) { 1 } else { 16 };
 /// Frames that wait until there is room. Connections that have more to send wait, too.
 const FRAMES_MAX: usize = 256;

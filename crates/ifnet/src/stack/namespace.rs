@@ -450,6 +450,10 @@ impl Outside for Arc<Ends> {
     fn wake_at(&self, at: Instant) {
         self.with_alarm(|alarm| alarm.wake_at(Some(at)));
     }
+
+    fn go_on(&self) {
+        self.with_alarm(Handle::wake);
+    }
 }
 
 impl Receiver for Ends {

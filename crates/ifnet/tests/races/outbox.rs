@@ -14,7 +14,7 @@ use std::time::Instant;
 pub trait Sends: Send + Sync + 'static {
     fn new(link: Arc<Link>) -> Self;
     fn send(&self, number: u8);
-    /// There is room again.
+    /// There is room again, or somebody is to go on.
     fn tick(&self);
 }
 
@@ -29,6 +29,8 @@ struct State {
     waiting: VecDeque<u8>,
     /// Whoever sends was told that there is no room.
     is_waited_for: bool,
+    /// Whoever sent has left something.
+    is_left: bool,
     sending: bool,
     gone: Vec<u8>,
 }
@@ -54,12 +56,17 @@ impl Link {
         }
     }
 
-    /// Takes one off. Whether somebody is to be told that there is room.
+    fn go_on(&self) {
+        self.state.lock().is_left = true;
+    }
+
+    /// Takes one off. Whether somebody is to be told that there is room, or has to go on.
     fn take(&self) -> bool {
         let mut state = self.state.lock();
         let taken = state.waiting.pop_front();
         state.gone.extend(taken);
-        taken.is_some() && std::mem::take(&mut state.is_waited_for)
+        let has_room = taken.is_some() && std::mem::take(&mut state.is_waited_for);
+        std::mem::take(&mut state.is_left) || has_room
     }
 }
 
@@ -110,6 +117,8 @@ fn outbox_of_a_stack() {
     fails(what, &[TOGETHER, ORDER], two_send::<Sketch<SENDS_ITSELF>>);
     let what = "who finds no room does not look whether somebody came meanwhile";
     fails(what, &[LEFT], two_send::<Sketch<DOES_NOT_LOOK>>);
+    let what = "who leaves something for others says so before he has left";
+    fails(what, &[LEFT], two_send::<Sketch<SAYS_SO_EARLY>>);
 }
 
 struct Real(std::sync::Arc<Stack>);
@@ -128,6 +137,10 @@ impl Outside for End {
     }
 
     fn wake_at(&self, _: Instant) {}
+
+    fn go_on(&self) {
+        self.0.go_on();
+    }
 }
 
 impl Sends for Real {
@@ -170,6 +183,7 @@ struct Outbox {
 
 const SENDS_ITSELF: u8 = 0;
 const DOES_NOT_LOOK: u8 = 1;
+const SAYS_SO_EARLY: u8 = 2;
 
 impl<const MISTAKE: u8> Sends for Sketch<MISTAKE> {
     fn new(link: Arc<Link>) -> Self {
@@ -200,6 +214,12 @@ impl<const MISTAKE: u8> Sends for Sketch<MISTAKE> {
             let number = state.numbers.pop_front();
             drop(state);
             self.link.transmit(number.into_iter());
+            if MISTAKE == SAYS_SO_EARLY {
+                self.link.go_on();
+                thread::yield_now();
+                self.state.lock().sending = false;
+                return;
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Stacks that several threads use, in real time.
 
-use super::{NFS, address, config};
+use super::{NFS, address, config, mac};
 use crate::frame::Frames;
-use crate::stack::{Network, Outside, Stack, Stream, Wake};
+use crate::stack::arp;
+use crate::stack::{Datagrams, Network, Outside, Stack, Stream, Wake};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
@@ -40,6 +42,10 @@ impl Outside for End {
     fn wake_at(&self, at: Instant) {
         self.0.alarm.lock().unwrap().at = Some(at);
         self.0.changed.notify_all();
+    }
+
+    fn go_on(&self) {
+        self.wake_at(Instant::now());
     }
 }
 
@@ -268,10 +274,12 @@ impl Outside for Arc<Gate> {
     }
 
     fn wake_at(&self, _: Instant) {}
+
+    fn go_on(&self) {}
 }
 
-#[test]
-fn who_closes_leaves_the_resets_to_nobody_who_is_sending() {
+/// Two stacks that are connected through gates, and the ends of the connection.
+fn gated() -> ([Arc<Gate>; 2], [Arc<Stack>; 2], crate::stack::Listener, [Stream; 2]) {
     let gates =
         [(); 2].map(|()| Arc::new(Gate { other: Mutex::default(), stops: Mutex::default() }));
     let [server, client] = [0, 1].map(|n| Stack::new(config(n as u8 + 1, 1500), gates[n].clone()));
@@ -281,9 +289,99 @@ fn who_closes_leaves_the_resets_to_nobody_who_is_sending() {
     for (n, stack) in [&server, &client].into_iter().enumerate() {
         stack.add_address(Network::new(address(n, false), 24).unwrap()).unwrap();
     }
-    let (_listener, accept) = accepting(&server);
-    let ours = client.connect(SocketAddr::new(address(0, false), NFS)).unwrap();
-    let theirs = accept();
+    let (listener, ours, theirs) = {
+        let (listener, accept) = accepting(&server);
+        let ours = client.connect(SocketAddr::new(address(0, false), NFS)).unwrap();
+        (listener, ours, accept())
+    };
+    (gates, [server, client], listener, [theirs, ours])
+}
+
+#[test]
+fn who_sends_for_long_has_told_before_what_there_is_to_receive() {
+    let ([gate, _], _stacks, _listener, [theirs, ours]) = gated();
+    let bell = Arc::new(Bell::default());
+    theirs.set_wake(bell.wake());
+    let mut space = [0; 4096];
+    assert_eq!(theirs.receive(&mut space).unwrap_err().kind(), ErrorKind::WouldBlock);
+    *bell.rung.lock().unwrap() = false;
+    let (stopped, has_stopped) = std::sync::mpsc::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel();
+    *gate.stops.lock().unwrap() = Some((stopped, goes_on));
+    let told = std::thread::scope(|scope| {
+        // More than one segment: it is acknowledged at once, and there it stops.
+        scope.spawn(|| ours.send(&[7; 4096]));
+        has_stopped.recv().unwrap();
+        let told = *bell.rung.lock().unwrap();
+        go_on.send(()).unwrap();
+        told
+    });
+    assert!(told && theirs.receive(&mut space).unwrap() > 0);
+}
+
+/// Somebody who has more to send whenever something was sent, so and so often.
+#[derive(Default)]
+struct Insatiable {
+    socket: Mutex<Option<Arc<Datagrams>>>,
+    sent: AtomicUsize,
+    left: AtomicUsize,
+}
+
+impl Insatiable {
+    fn send(&self) {
+        let (from, to) = (address(0, false), address(1, false));
+        let ends = [from, to].map(|address| SocketAddr::new(address, NFS));
+        let socket = self.socket.lock().unwrap().clone();
+        socket.unwrap().send(ends[0], ends[1], b"more").unwrap();
+    }
+}
+
+impl Outside for Arc<Insatiable> {
+    fn room(&self) -> usize {
+        1
+    }
+
+    fn transmit(&self, _: Frames) {
+        if self.socket.lock().unwrap().is_some()
+            && self.sent.fetch_add(1, Ordering::Relaxed) + 1 < MUCH
+        {
+            self.send();
+        }
+    }
+
+    fn wake_at(&self, _: Instant) {}
+
+    fn go_on(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+const MUCH: usize = 1000;
+
+#[test]
+fn who_sends_leaves_to_others_what_comes_without_end() {
+    let outside = Arc::new(Insatiable::default());
+    let stack = Stack::new(config(1, 1500), outside.clone());
+    stack.add_address(Network::new(address(0, false), 24).unwrap()).unwrap();
+    // Whoever answers for the peer: where it is has to be known.
+    let IpAddr::V4(peer) = address(1, false) else { unreachable!("it is asked for") };
+    let IpAddr::V4(us) = address(0, false) else { unreachable!("it is asked for") };
+    stack.input(&vec![arp::request((mac(2), peer), us).into()]);
+    *outside.socket.lock().unwrap() = Some(Arc::new(stack.bind(None, NFS).unwrap()));
+    outside.send();
+    let at_once = outside.sent.load(Ordering::Relaxed);
+    assert!(at_once < MUCH / 10, "{at_once}");
+    while outside.left.swap(0, Ordering::Relaxed) > 0 {
+        stack.tick();
+    }
+    assert_eq!(outside.sent.load(Ordering::Relaxed), MUCH);
+    // The stack has a socket that has the stack.
+    outside.socket.lock().unwrap().take();
+}
+
+#[test]
+fn who_closes_leaves_the_resets_to_nobody_who_is_sending() {
+    let (gates, [server, _client], _listener, [theirs, ours]) = gated();
     let (stopped, has_stopped) = std::sync::mpsc::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel();
     *gates[0].stops.lock().unwrap() = Some((stopped, goes_on));
