@@ -89,7 +89,7 @@ impl Stack {
     pub fn tick(&self) {
         // However early it is: what is due is told anew.
         self.shared.lock().outbox.alarm = None;
-        self.run(|_, _| ());
+        self.run_for(LOADS_OF_A_TICK, |_, _| ());
     }
 
     /// All addresses.
@@ -232,6 +232,11 @@ impl Stack {
 
     /// Has something done, and then everything that follows from it.
     pub(super) fn run<R>(&self, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
+        self.run_for(LOADS, f)
+    }
+
+    /// Sends no more loads than `most`, if it is the one who sends.
+    fn run_for<R>(&self, most: usize, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
         let offloads = self.outside.offloads();
         let mut shared = self.shared.lock();
         let Shared { machine, outbox } = &mut *shared;
@@ -244,7 +249,7 @@ impl Stack {
         // First: sending may take as long as others have more to send.
         news.tell();
         if mine {
-            self.send();
+            self.send(most);
         }
         outcome
     }
@@ -254,9 +259,9 @@ impl Stack {
     }
 
     /// Sends what is in the outbox, which is claimed.
-    fn send(&self) {
+    fn send(&self, most: usize) {
         let mut room = self.outside.room();
-        for _ in 0..LOADS_MAX {
+        for _ in 0..most {
             let (load, others) = {
                 let mut shared = self.shared.lock();
                 let Shared { machine, outbox } = &mut *shared;
@@ -333,7 +338,9 @@ impl Outbox {
     }
 }
 
-/// How often one thread takes something out and sends it before others have their turn.
-const LOADS_MAX: usize = if cfg!(shuttle) { 1 } else { 16 };
+/// How often one thread takes something out and sends it before it leaves the rest: one that has work of its own,
+/// which waits meanwhile, and one that does nothing else.
+const LOADS: usize = if cfg!(shuttle) { 1 } else { 4 };
+const LOADS_OF_A_TICK: usize = if cfg!(shuttle) { 1 } else { 32 };
 /// Frames that wait until there is room. Connections that have more to send wait, too.
 const FRAMES_MAX: usize = 256;
