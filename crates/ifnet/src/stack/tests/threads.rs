@@ -3,7 +3,7 @@
 use super::{NFS, address, config, mac};
 use crate::frame::Frames;
 use crate::stack::arp;
-use crate::stack::{Datagrams, Network, Outside, Stack, Stream, Wake};
+use crate::stack::{Datagrams, Listener, Network, Outside, Stack, Stream, Wake};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -166,7 +166,7 @@ impl Waiting {
 }
 
 /// Streams that were taken, as they come.
-pub(super) fn accepting(stack: &Arc<Stack>) -> (crate::stack::Listener, impl Fn() -> Stream) {
+pub(super) fn accepting(stack: &Arc<Stack>) -> (Listener, impl Fn() -> Stream) {
     let (sender, taken) = std::sync::mpsc::channel();
     let sender = Mutex::new(sender);
     let listener = stack.listen(None, NFS, move |stream| {
@@ -278,8 +278,18 @@ impl Outside for Arc<Gate> {
     fn go_on(&self) {}
 }
 
-/// Two stacks that are connected through gates, and the ends of the connection.
-fn gated() -> ([Arc<Gate>; 2], [Arc<Stack>; 2], crate::stack::Listener, [Stream; 2]) {
+/// Two stacks that are connected through gates.
+struct Gated {
+    /// That of the server.
+    gate: Arc<Gate>,
+    server: Arc<Stack>,
+    /// The ends of a connection.
+    theirs: Stream,
+    ours: Stream,
+    _kept: (Arc<Stack>, Listener),
+}
+
+fn gated() -> Gated {
     let gates =
         [(); 2].map(|()| Arc::new(Gate { other: Mutex::default(), stops: Mutex::default() }));
     let [server, client] = [0, 1].map(|n| Stack::new(config(n as u8 + 1, 1500), gates[n].clone()));
@@ -294,12 +304,13 @@ fn gated() -> ([Arc<Gate>; 2], [Arc<Stack>; 2], crate::stack::Listener, [Stream;
         let ours = client.connect(SocketAddr::new(address(0, false), NFS)).unwrap();
         (listener, ours, accept())
     };
-    (gates, [server, client], listener, [theirs, ours])
+    let [gate, _] = gates;
+    Gated { gate, server, theirs, ours, _kept: (client, listener) }
 }
 
 #[test]
 fn who_sends_for_long_has_told_before_what_there_is_to_receive() {
-    let ([gate, _], _stacks, _listener, [theirs, ours]) = gated();
+    let Gated { gate, theirs, ours, .. } = &gated();
     let bell = Arc::new(Bell::default());
     theirs.set_wake(bell.wake());
     let mut space = [0; 4096];
@@ -366,7 +377,7 @@ fn who_sends_leaves_to_others_what_comes_without_end() {
     // Whoever answers for the peer: where it is has to be known.
     let IpAddr::V4(peer) = address(1, false) else { unreachable!("it is asked for") };
     let IpAddr::V4(us) = address(0, false) else { unreachable!("it is asked for") };
-    stack.input(&vec![arp::request((mac(2), peer), us).into()]);
+    stack.input(&vec![arp::request((mac(2), peer), us)]);
     *outside.socket.lock().unwrap() = Some(Arc::new(stack.bind(None, NFS).unwrap()));
     outside.send();
     let at_once = outside.sent.load(Ordering::Relaxed);
@@ -381,10 +392,10 @@ fn who_sends_leaves_to_others_what_comes_without_end() {
 
 #[test]
 fn who_closes_leaves_the_resets_to_nobody_who_is_sending() {
-    let (gates, [server, _client], _listener, [theirs, ours]) = gated();
+    let Gated { gate, server, theirs, ours, .. } = &gated();
     let (stopped, has_stopped) = std::sync::mpsc::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel();
-    *gates[0].stops.lock().unwrap() = Some((stopped, goes_on));
+    *gate.stops.lock().unwrap() = Some((stopped, goes_on));
     std::thread::scope(|scope| {
         scope.spawn(|| theirs.send(b"answer"));
         has_stopped.recv().unwrap();
