@@ -89,7 +89,7 @@ impl Stack {
     pub fn tick(&self) {
         // However early it is: what is due is told anew.
         self.shared.lock().outbox.alarm = None;
-        self.run_for(LOADS_OF_A_TICK, |_, _| ());
+        self.run_for(SHARE_OF_A_TICK, |_, _| ());
     }
 
     /// All addresses.
@@ -232,11 +232,11 @@ impl Stack {
 
     /// Has something done, and then everything that follows from it.
     pub(super) fn run<R>(&self, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
-        self.run_for(LOADS, f)
+        self.run_for(SHARE, f)
     }
 
-    /// Sends no more loads than `most`, if it is the one who sends.
-    fn run_for<R>(&self, most: usize, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
+    /// If it is the one who sends, it sends so many bytes, or little more.
+    fn run_for<R>(&self, share: usize, f: impl FnOnce(&mut Machine, Duration) -> R) -> R {
         let offloads = self.outside.offloads();
         let mut shared = self.shared.lock();
         let Shared { machine, outbox } = &mut *shared;
@@ -249,7 +249,7 @@ impl Stack {
         // First: sending may take as long as others have more to send.
         news.tell();
         if mine {
-            self.send(most);
+            self.send(share);
         }
         outcome
     }
@@ -259,9 +259,10 @@ impl Stack {
     }
 
     /// Sends what is in the outbox, which is claimed.
-    fn send(&self, most: usize) {
+    fn send(&self, share: usize) {
         let mut room = self.outside.room();
-        for _ in 0..most {
+        let mut sent = 0;
+        while sent < share {
             let (load, others) = {
                 let mut shared = self.shared.lock();
                 let Shared { machine, outbox } = &mut *shared;
@@ -274,6 +275,7 @@ impl Stack {
                 self.outside.wake_at(self.began + alarm);
             }
             if !load.frames.is_empty() {
+                sent += load.frames.iter().map(|frame| frame.len().max(COST)).sum::<usize>();
                 self.outside.transmit(load.frames);
             }
             if let Some(news) = others {
@@ -338,9 +340,10 @@ impl Outbox {
     }
 }
 
-/// How often one thread takes something out and sends it before it leaves the rest: one that has work of its own,
-/// which waits meanwhile, and one that does nothing else.
-const LOADS: usize = if cfg!(shuttle) { 1 } else { 4 };
-const LOADS_OF_A_TICK: usize = if cfg!(shuttle) { 1 } else { 32 };
+/// How many bytes one thread sends before it leaves the rest: one that has work of its own, which waits meanwhile,
+/// and one that does nothing else. A short frame takes as long as so many bytes.
+const SHARE: usize = if cfg!(shuttle) { 1 } else { 1 << 20 };
+const SHARE_OF_A_TICK: usize = if cfg!(shuttle) { 1 } else { 8 << 20 };
+const COST: usize = 1 << 10;
 /// Frames that wait until there is room. Connections that have more to send wait, too.
 const FRAMES_MAX: usize = 256;

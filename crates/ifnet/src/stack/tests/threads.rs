@@ -367,7 +367,7 @@ impl Outside for Arc<Insatiable> {
     }
 }
 
-const MUCH: usize = 1000;
+const MUCH: usize = 100_000;
 
 #[test]
 fn who_sends_leaves_to_others_what_comes_without_end() {
