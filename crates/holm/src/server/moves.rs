@@ -34,9 +34,9 @@ impl Server {
         let mut planned = Err(Error::no_namespace(ns));
         let mut tenants = self.wait_while(|tenants| {
             planned = Move::plan(tenants, ns, name, place);
-            let mut about = [ns, &place.to].map(|spec| spec.split('@').next().unwrap_or(spec));
+            let about = [ns, &place.to].map(|spec| spec.split('@').next().unwrap_or(spec));
             let is_claimed = |name: &str| tenants.claimed.contains(name);
-            about.iter_mut().any(|name| is_claimed(name))
+            about.iter().any(|name| is_claimed(name))
                 || planned.as_ref().is_ok_and(|planned| planned.names().any(is_claimed))
         });
         let planned = planned?;
