@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | [`attach`](Driver::attach), [`change`](Driver::change), [`moved`](Driver::moved) | yes | no |
 //! | [`ask`](Driver::ask) | no | yes, until `wake` |
-//! | [`transmit`](Driver::transmit), [`room`](Driver::room), [`offloads`](Driver::offloads) | perhaps | no |
+//! | [`transmit`](Driver::transmit), [`room`](Driver::room), [`offloads`](Driver::offloads), [`gathers`](Driver::gathers) | perhaps | no |
 //! | [`wake`](Driver::wake) | no | no |
 //! | [`destroy`](Driver::destroy) | no | yes |
 //!
@@ -110,6 +110,12 @@ pub trait Driver: Any + Send + Sync {
     /// lock held, as [`room`](Self::room).
     fn offloads(&self, interface: &Interface) -> bool {
         let _ = interface;
+        false
+    }
+
+    /// Whether it takes frames in [several parts](crate::Frame::parts). If not, none reach it. May be called
+    /// with a lock held, as [`room`](Self::room).
+    fn gathers(&self) -> bool {
         false
     }
 

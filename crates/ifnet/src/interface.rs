@@ -7,7 +7,7 @@ use crate::driver::Driver;
 use crate::ether::{self, HEADER, MacAddress};
 use crate::event::{LinkChange, LinkEvent};
 use crate::flags::{Flags, LinkState, Media};
-use crate::frame::{Frames, finish_all};
+use crate::frame::{Frame, Frames, finish_all};
 use crate::name::IfName;
 use crate::receiver::{Receiver, Tap, Way};
 use crate::request::{Reply, Request, RequestError};
@@ -210,9 +210,11 @@ impl Interface {
         if frames.is_empty() {
             return;
         }
-        if self.flags().has(Flags::TAPPED)
-            && let Some(hooks) = self.hooks()
-        {
+        let tapped = self.flags().has(Flags::TAPPED);
+        if tapped || !self.driver.gathers() {
+            frames.iter_mut().for_each(Frame::gather);
+        }
+        if tapped && let Some(hooks) = self.hooks() {
             for tap in &hooks.taps {
                 tap.saw(self, Way::Out, frames);
             }

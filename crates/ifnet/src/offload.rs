@@ -89,14 +89,15 @@ impl Unfinished {
     }
 
     /// Bytes of the longest frame that it is to be cut into, if it can be.
-    pub(crate) fn longest(&self, frame: &[u8]) -> Option<usize> {
+    /// It has so many bytes in all; its headers are in `front`.
+    pub(crate) fn longest(&self, front: &[u8], length: usize) -> Option<usize> {
         let size = match self.pieces {
-            Pieces::One => return Some(frame.len()),
+            Pieces::One => return Some(length),
             Pieces::Segments(size, _) | Pieces::Datagrams(size) => usize::from(size),
             Pieces::Unknown => return None,
         };
-        let headers = self.headers(frame)?;
-        let payload = frame.len().checked_sub(headers)?;
+        let headers = self.headers(front)?;
+        let payload = length.checked_sub(headers)?;
         (size > 0).then_some(headers + payload.min(size))
     }
 
@@ -448,18 +449,19 @@ mod tests {
     fn longest_piece_is_known_before_it_is_cut() {
         let mut frame = vec![0; 1000];
         frame[34 + 12] = 0x50;
-        let longest = |size| Unfinished::segment(34, true, size).longest(&frame);
+        let longest = |size| Unfinished::segment(34, true, size).longest(&frame, frame.len());
         assert_eq!(longest(None), Some(1000));
         assert_eq!(longest(Some(400)), Some(454));
         assert_eq!(longest(Some(946)), Some(1000));
         assert_eq!(longest(Some(u16::MAX)), Some(1000), "more than there is");
         assert_eq!(longest(Some(0)), None);
         for short in 0..54 {
-            assert_eq!(Unfinished::segment(34, true, Some(400)).longest(&frame[..short]), None);
+            let front = &frame[..short];
+            assert_eq!(Unfinished::segment(34, true, Some(400)).longest(front, short), None);
         }
         frame[34 + 12] = 0x40;
         assert_eq!(
-            Unfinished::segment(34, true, Some(400)).longest(&frame),
+            Unfinished::segment(34, true, Some(400)).longest(&frame, frame.len()),
             None,
             "a header of 16 bytes"
         );

@@ -41,6 +41,11 @@ pub trait Wire: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`send`](Self::send) takes frames in [several parts](crate::Frame::parts). It does not change.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Whether somebody is at the other end, as far as can be known without asking the kernel. It
     /// changes in [`receive`](Self::receive) and [`send`](Self::send); if otherwise, it is told as
     /// [`on_change`](Self::on_change) says.

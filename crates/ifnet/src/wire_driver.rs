@@ -116,6 +116,10 @@ impl Driver for WireDriver {
         self.line.wire.offloads()
     }
 
+    fn gathers(&self) -> bool {
+        self.line.wire.gathers()
+    }
+
     fn change(
         &self,
         interface: &Interface,

@@ -108,6 +108,11 @@ impl Driver for Lagg {
         self.plan().offloads()
     }
 
+    /// A port that does not has them made one.
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn ask(&self, _: &Interface, request: &Request) -> Option<Result<Reply, RequestError>> {
         match request {
             Request::Media => Some(Ok(Reply::Media(self.media()))),

@@ -167,6 +167,10 @@ impl Wire for Packet {
         true
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn has_peer(&self) -> bool {
         self.carrier.is_up()
     }

@@ -3,13 +3,14 @@
 use super::carrier::Carrier;
 use super::kernel_link::{self, KernelLink, make_tap};
 use super::{OpenError, is_frame, scratch};
-use crate::frame::Frames;
+use crate::frame::{Frames, PARTS_MAX};
 use crate::offload::{FINISHED, HEADER, Unfinished};
 use crate::wire::{Changed, Received, Sent, Wire};
 use holm_lifetime::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What a [`Tap`] is.
@@ -130,7 +131,10 @@ impl Wire for Tap {
         let mut taken = 0;
         for frame in &*frames {
             let header = frame.rest().map_or(FINISHED, |rest| rest.header(frame));
-            match rustix::io::writev(&self.tun, &[IoSlice::new(&header), IoSlice::new(frame)]) {
+            let mut parts = [IoSlice::new(&[]); 1 + PARTS_MAX];
+            let all = iter::once(&header[..]).chain(frame.parts()).map(IoSlice::new);
+            let count = parts.iter_mut().zip(all).map(|(to, part)| *to = part).count();
+            match rustix::io::writev(&self.tun, parts.get(..count).unwrap_or_default()) {
                 Ok(_) => {
                     sent.frames += 1;
                     sent.bytes += frame.len() as u64;
@@ -151,6 +155,10 @@ impl Wire for Tap {
     }
 
     fn offloads(&self) -> bool {
+        true
+    }
+
+    fn gathers(&self) -> bool {
         true
     }
 

@@ -2,6 +2,7 @@
 
 use crate::lagg::{join, lagg, leave};
 use crate::world::{Keeps, Ns, World, frame, named, new};
+use bytes::Bytes;
 use holm_ifnet::aggregation::Protocol;
 use holm_ifnet::ether::HEADER;
 use holm_ifnet::offload::Unfinished;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 struct Takes {
     offloads: bool,
+    gathers: bool,
     frames: Arc<Mutex<Frames>>,
 }
 
@@ -39,12 +41,19 @@ impl Driver for Takes {
         self.offloads
     }
 
+    fn gathers(&self) -> bool {
+        self.gathers
+    }
+
     fn destroy(self: Box<Self>) {}
 }
 
 /// An interface that is up, and what is sent by it.
 fn takes(ns: &Ns, name: &str, offloads: bool) -> Arc<Mutex<Frames>> {
-    let driver = Takes { offloads, ..Takes::default() };
+    create(ns, name, Takes { offloads, ..Takes::default() })
+}
+
+fn create(ns: &Ns, name: &str, driver: Takes) -> Arc<Mutex<Frames>> {
     let frames = driver.frames.clone();
     drop(ns.create(new(name), driver).unwrap());
     ns.tell(name, Request::SetUp(true));
@@ -113,6 +122,44 @@ fn other_end_of_a_pair_gets_them_finished() {
     assert_finished(&Mutex::new(keeps.wait_for(7).clone()));
 }
 
+/// The same as [`long`], in several parts.
+fn scattered(data: usize, size: u16) -> Frame {
+    let whole = long(data, size);
+    let (first, rest) = whole.split_at(60);
+    let parts = rest.chunks(data / 2 + 1).map(Bytes::copy_from_slice).collect();
+    Frame::of_parts(first.to_vec(), parts, whole.rest().copied())
+}
+
+fn parts(frames: &Mutex<Frames>) -> Vec<usize> {
+    let frames = std::mem::take(&mut *frames.lock().unwrap());
+    assert!(frames.iter().all(|frame| *frame == long(10_000, 1460)));
+    frames.iter().map(|frame| frame.parts().count()).collect()
+}
+
+#[test]
+fn only_who_says_so_gets_frames_in_several_parts() {
+    let world = World::new();
+    let (ns, other) = (world.create("blue"), world.create("green"));
+    let (one, cut) = (takes(&ns, "one", true), takes(&ns, "cut", false));
+    let several = Takes { offloads: true, gathers: true, ..Takes::default() };
+    let several = create(&ns, "several", several);
+    drop(ns.create_pair(new("a"), &other, new("b")).unwrap());
+    ns.tell("a", Request::SetUp(true));
+    other.tell("b", Request::SetUp(true));
+    let keeps = Arc::<Keeps>::default();
+    other.receive("b", Some(keeps.clone()));
+    for name in ["one", "cut", "several", "a"] {
+        interface(&ns, name).transmit(&mut vec![scattered(10_000, 1460)]);
+    }
+    assert_eq!((parts(&one), parts(&several)), (vec![1], vec![3]));
+    assert_finished(&cut);
+    assert_finished(&Mutex::new(keeps.wait_for(7).clone()));
+    lagg(&ns, "lagg0", Protocol::RoundRobin, &["one", "several"]);
+    let two = || scattered(10_000, 1460);
+    interface(&ns, "lagg0").transmit(&mut vec![two(), two(), two(), two()]);
+    assert_eq!((parts(&one), parts(&several)), (vec![1, 1], vec![3, 3]));
+}
+
 /// And so the stack makes no more of them, since there is only room for so many frames.
 #[test]
 fn who_looks_sees_them_as_they_are_on_a_wire() {
@@ -130,9 +177,11 @@ fn who_looks_sees_them_as_they_are_on_a_wire() {
     let tap: Arc<dyn Tap> = sees.clone();
     interface.add_tap(tap.clone());
     assert!(!interface.offloads());
-    interface.transmit(&mut vec![long(10_000, 1460)]);
-    assert_finished(&sees.0);
-    assert_finished(&sent);
+    for frame in [long(10_000, 1460), scattered(10_000, 1460)] {
+        interface.transmit(&mut vec![frame]);
+        assert_finished(&sees.0);
+        assert_finished(&sent);
+    }
     interface.remove_tap(&tap);
     assert!(interface.offloads());
     interface.transmit(&mut vec![long(10_000, 1460)]);

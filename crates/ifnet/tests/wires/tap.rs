@@ -1,7 +1,10 @@
 //! Taps, with this machine's kernel at the other end. As root.
 
 use crate::world::{Driven, close, frame, in_a_netns, ip};
+use bytes::Bytes;
+use holm_ifnet::Frame;
 use holm_ifnet::ether::{MTU_MAX, MTU_MIN};
+use holm_ifnet::frame::PARTS_MAX;
 use holm_ifnet::wire::Wire;
 use holm_ifnet::wires::{Packet, PacketOptions, Tap, TapOptions};
 
@@ -15,6 +18,14 @@ fn open(name: Option<&str>, mtu: usize) -> Driven<Tap> {
 fn other_end(tap: &Driven<Tap>) -> Driven<Packet> {
     let interface = tap.wire.name().unwrap();
     Driven::new(Packet::open(&PacketOptions { interface }).unwrap())
+}
+
+fn in_parts(frame: &Frame, parts: usize) -> Frame {
+    let (first, rest) = frame.split_at(60);
+    let others = rest.chunks(rest.len().div_ceil(parts - 1)).map(Bytes::copy_from_slice);
+    let frame = Frame::of_parts(first.to_vec(), others.collect(), None);
+    assert_eq!(frame.parts().count(), parts);
+    frame
 }
 
 fn mtu_of(name: &str) -> String {
@@ -33,6 +44,13 @@ fn frames_go_both_ways() {
                 assert_eq!(kernel.frame(), frame(number, bytes));
                 kernel.send([frame(number + 10, bytes)]);
                 assert_eq!(tap.frame(), frame(number + 10, bytes));
+            }
+            // In several parts it is the same.
+            for parts in 2..=PARTS_MAX {
+                tap.send([in_parts(&frame(parts, mtu), parts)]);
+                assert_eq!(kernel.frame(), frame(parts, mtu));
+                kernel.send([in_parts(&frame(parts + 10, mtu), parts)]);
+                assert_eq!(tap.frame(), frame(parts + 10, mtu));
             }
             // One that has a VLAN tag is longer by that.
             let mut tagged = frame(20, mtu + 14).to_vec();
