@@ -1,12 +1,15 @@
 //! One TCP connection of a link.
 
 use super::buffers::Buffered;
+use super::kept::{Kept, Spares};
 use super::segment::Segment;
 use super::{Limits, Wake};
+use bytes::Bytes;
 use smoltcp::iface::Context;
-use smoltcp::socket::tcp::{CongestionControl, RecvError, State};
+use smoltcp::socket::tcp::{CongestionControl, RecvError, SendError, State};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where a connection begins and ends.
@@ -33,6 +36,8 @@ pub(super) enum Stage {
 
 pub(super) struct Connection {
     buffered: Buffered,
+    kept: Kept,
+    spares: Arc<Spares>,
     pub(super) ends: Ends,
     pub(super) stage: Stage,
     pub(super) wake: Option<Wake>,
@@ -98,6 +103,8 @@ impl Connection {
         let state = buffered.socket(|socket| socket.state());
         Ok(Self {
             buffered,
+            kept: Kept::default(),
+            spares: Spares::new(room),
             ends,
             stage,
             wake: None,
@@ -121,6 +128,11 @@ impl Connection {
         &mut self.buffered
     }
 
+    /// To send: the socket, and what it does not hold itself.
+    pub(super) fn sending(&mut self) -> (&mut Buffered, &mut Kept) {
+        (&mut self.buffered, &mut self.kept)
+    }
+
     pub(super) fn state(&mut self) -> State {
         self.buffered.socket(|socket| socket.state())
     }
@@ -139,9 +151,10 @@ impl Connection {
 
     /// A segment was given to the socket, in which so many bytes waited to be acknowledged before.
     pub(super) fn note(&mut self, segment: &Segment, before: usize) {
+        let queued = self.unacknowledged();
+        self.kept.release(queued);
         if let Some((number, _)) = segment.acknowledges
-            && (self.unacknowledged() < before
-                || self.acknowledged.is_some_and(|(newest, _)| newest == number))
+            && (queued < before || self.acknowledged.is_some_and(|(newest, _)| newest == number))
         {
             // It was good: nobody else knows how far we are.
             self.acknowledged = segment.acknowledges;
@@ -217,13 +230,47 @@ impl Connection {
             return Err(ErrorKind::WouldBlock.into());
         }
         let sent = self.buffered.socket(|socket| socket.send_slice(bytes));
+        self.kept.copied(sent.unwrap_or(0));
+        self.sent(sent, bytes.len())
+    }
+
+    /// As [`Stream::send_kept`](super::Stream::send_kept).
+    pub(super) fn send_kept(&mut self, memory: &Bytes, from: usize) -> io::Result<usize> {
+        let bytes = memory.get(from..).unwrap_or_default();
+        if bytes.len() < WORTH_KEEPING || !self.kept.has_begun() || self.is_being_made() {
+            return self.send(bytes);
+        }
+        let sent = self.buffered.socket(|socket| {
+            let mut count = 0;
+            loop {
+                // What is there stays there: nobody will see it.
+                let more = socket.send(|room| {
+                    let more = room.len().min(bytes.len() - count);
+                    (more, more)
+                })?;
+                count += more;
+                if more == 0 {
+                    return Ok(count);
+                }
+            }
+        });
+        self.kept.keep(memory, from..from + sent.unwrap_or(0));
+        self.sent(sent, bytes.len())
+    }
+
+    /// As [`Stream::keep`](super::Stream::keep).
+    pub(super) fn spares(&self) -> &Arc<Spares> {
+        &self.spares
+    }
+
+    fn sent(&mut self, sent: Result<usize, SendError>, wanted: usize) -> io::Result<usize> {
         let count = sent.map_err(|_| match self.state() {
             State::Closed => ErrorKind::ConnectionReset,
             _ => ErrorKind::BrokenPipe,
         })?;
         self.moved += count as u64;
-        self.blocked |= count < bytes.len();
-        if count == 0 && !bytes.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        self.blocked |= count < wanted;
+        if count == 0 && wanted > 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
 
     fn is_being_made(&mut self) -> bool {
@@ -255,6 +302,7 @@ impl Connection {
         if self.used == 0 || busy {
             return self.used > 0;
         }
+        self.spares.release();
         let queued = self.buffered.socket(|socket| socket.recv_queue());
         // What came out of order is behind what there is to take.
         let all_taken = queued == 0 && self.next == Some(self.furthest);
@@ -268,6 +316,8 @@ impl Connection {
     }
 }
 
+/// Fewer bytes than these are copied: to keep them takes as long.
+const WORTH_KEEPING: usize = 16 << 10;
 /// Bytes between two looks that make a connection a busy one.
 const BUSY: u64 = 1 << 20;
 /// Bytes of memory that are worth a system call while a connection is in use.

@@ -24,8 +24,9 @@ pub trait Outside: Send + Sync + 'static {
         false
     }
 
-    /// Sends frames by the link, in this order; no more than there is room for. It is called by one
-    /// thread at a time, which holds no lock of the stack's.
+    /// Sends frames by the link, in this order; no more than there is room for. Unfinished ones may be in
+    /// [several parts](crate::Frame::parts). It is called by one thread at a time, which holds no lock of the
+    /// stack's.
     fn transmit(&self, frames: Frames);
 
     /// Has [`Stack::tick`] called then, rather than when was said before. Called as `transmit` is.

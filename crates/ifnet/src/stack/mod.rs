@@ -6,7 +6,7 @@
 //! is no thread and no queue in between.
 //!
 //! ```text
-//!   frames ─▶ Stack ─▶ Machine ─▶ Tcp ─▶ Connection (smoltcp, its buffers)
+//!   frames ─▶ Stack ─▶ Machine ─▶ Tcp ─▶ Connection (smoltcp, its buffers, what is kept)
 //!               │         ├─▶ Udp
 //!               │         └─▶ Neighbors (ARP, neighbour discovery)
 //!               └─▶ Outside::transmit, wake-ups, new connections
@@ -24,6 +24,7 @@
 //! | half-open connections | [`Limits::half_open`] at most; the oldest makes room |
 //! | connections whose owner has left, TIME-WAIT included | [`Limits::left`] at most, each for [`Limits::left_for`] at most |
 //! | buffers | of a size that falls with the number of connections; memory where data is, given back when there is none |
+//! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold; as much memory again to make others in |
 //! | a peer that is gone | asked every [`Limits::keep_alive`], reset after [`Limits::silence`] |
 
 mod address;
@@ -32,6 +33,7 @@ mod buffers;
 mod connection;
 mod counters;
 mod icmp;
+mod kept;
 mod link;
 mod machine;
 mod namespace;

@@ -72,6 +72,11 @@ impl Segment {
         None
     }
 
+    /// Whether it has a SYN.
+    pub(super) fn is_syn(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
     /// Whether it asks for a new connection.
     pub(super) fn opens(&self) -> bool {
         self.flags & (SYN | RST | ACK) == SYN

@@ -1,9 +1,11 @@
 //! What the users of a stack hold.
 
 use super::connection::{Connection, ConnectionId, Ends};
+use super::kept::Spares;
 use super::link::Stack;
 use super::udp::Bound;
 use super::{Wake, machine::Machine};
+use bytes::Bytes;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -79,6 +81,22 @@ impl Stream {
     /// `WouldBlock` when there is none; any other ends the connection.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.with(|connection| connection.send(bytes)).unwrap_or(Err(reset()))
+    }
+
+    /// Makes the first bytes of some memory, so many of them, what can be [sent](Self::send_kept) without being
+    /// copied, and gives other memory for it: what came back of such memory, or none.
+    pub fn keep(&self, memory: Vec<u8>, length: usize) -> (Bytes, Vec<u8>) {
+        let spares = self.with(|connection| connection.spares().clone());
+        spares.unwrap_or_else(|| Spares::new(0)).exchange(memory, length)
+    }
+
+    /// Sends as much as there is room for, from that byte on. The memory is kept until the peer has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_kept(&self, memory: &Bytes, from: usize) -> io::Result<usize> {
+        self.with(|connection| connection.send_kept(memory, from)).unwrap_or(Err(reset()))
     }
 
     /// Ends both directions, after what was sent.

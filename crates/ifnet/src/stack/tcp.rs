@@ -14,6 +14,7 @@
 use super::Limits;
 use super::connection::{Connection, ConnectionId, Ends, Stage};
 use super::counters::{Dropped, Reason};
+use super::kept::Kept;
 use super::packet::{Outgoing, Packet, TCP, pseudo_sum, sum};
 use super::segment::Segment;
 use super::{Acceptor, Wake};
@@ -21,6 +22,7 @@ use crate::ether;
 use crate::frame::Frame;
 use crate::offload::Unfinished;
 use crate::spare;
+use bytes::Bytes;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken,
@@ -39,9 +41,7 @@ pub(super) struct Tcp {
     interface: Interface,
     capabilities: DeviceCapabilities,
     mtu: usize,
-    checksums: bool,
-    /// Whether checksums and the cutting of long segments are left to others.
-    offloads: bool,
+    finishing: Finishing,
     limits: Limits,
     seeds: RandomState,
     listeners: HashMap<(Option<IpAddr>, u16), Acceptor>,
@@ -67,13 +67,13 @@ pub(super) struct Tcp {
 impl Tcp {
     /// With packets of at most `mtu` bytes. Without `checksums` none are made and none are looked at.
     pub(super) fn new(mtu: usize, checksums: bool, limits: Limits) -> Self {
-        let capabilities = capabilities(mtu, checksums, false);
+        let capabilities = capabilities(mtu, false);
+        let finishing = if checksums { Finishing::Checksum } else { Finishing::Nothing };
         Self {
             interface: interface(&capabilities, 0),
             capabilities,
             mtu,
-            checksums,
-            offloads: false,
+            finishing,
             limits,
             seeds: RandomState::new(),
             listeners: HashMap::new(),
@@ -100,20 +100,28 @@ impl Tcp {
 
     pub(super) fn set_mtu(&mut self, mtu: usize) {
         self.mtu = mtu;
+        if let Finishing::Others { mtu: told, .. } = &mut self.finishing {
+            *told = mtu;
+        }
         self.set_capabilities();
     }
 
     /// Whether checksums, and the cutting of segments that are longer than a packet, may be left to others.
     pub(super) fn set_offloads(&mut self, offloads: bool) {
-        let offloads = offloads && self.checksums;
-        if self.offloads != offloads {
-            self.offloads = offloads;
+        let finishing = match (self.finishing, offloads) {
+            (Finishing::Nothing, _) => Finishing::Nothing,
+            (_, true) => Finishing::Others { mtu: self.mtu, peer_size: PEER_SIZE_MIN },
+            (_, false) => Finishing::Checksum,
+        };
+        if self.finishing != finishing {
+            self.finishing = finishing;
             self.set_capabilities();
         }
     }
 
     fn set_capabilities(&mut self) {
-        self.capabilities = capabilities(self.mtu, self.checksums, self.offloads);
+        let offloads = matches!(self.finishing, Finishing::Others { .. });
+        self.capabilities = capabilities(self.mtu, offloads);
         self.interface = interface(&self.capabilities, self.seed());
     }
 
@@ -352,15 +360,16 @@ impl Tcp {
             Segment::acknowledge(renewed.get_mut(header..).unwrap_or_default(), newest);
             renewed
         });
+        let finishing = self.finishing.of(connection.peer_size);
+        let (buffered, kept) = connection.sending();
         let mut wires = Wires {
             incoming: Some(renewed.as_deref().unwrap_or(packet.whole)),
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
-            leaves: self
-                .offloads
-                .then_some(Leaves { mtu: self.mtu, peer_size: connection.peer_size }),
+            finishing,
+            kept,
         };
-        connection.buffered().sockets(|sockets| {
+        buffered.sockets(|sockets| {
             self.interface.poll_ingress_single(instant(now), &mut wires, sockets);
         });
         if let Some((_, size @ 1..)) = Segment::size_option(packet.payload) {
@@ -377,7 +386,8 @@ impl Tcp {
             incoming: Some(packet.whole),
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
-            leaves: self.offloads.then_some(Leaves { mtu: self.mtu, peer_size: PEER_SIZE_MIN }),
+            finishing: self.finishing.of(PEER_SIZE_MIN),
+            kept: &mut Kept::default(),
         };
         let mut nobody = SocketSet::new(Vec::new());
         self.interface.poll_ingress_single(instant(now), &mut wires, &mut nobody);
@@ -462,15 +472,16 @@ impl Tcp {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let room = room.saturating_sub(self.packets.len()).clamp(1, SEGMENTS_MAX);
         let mut bytes = self.bytes;
+        let finishing = self.finishing.of(connection.peer_size);
+        let (buffered, kept) = connection.sending();
         let mut wires = Wires {
             incoming: None,
             outgoing: &mut self.packets,
             capabilities: &self.capabilities,
-            leaves: self
-                .offloads
-                .then_some(Leaves { mtu: self.mtu, peer_size: connection.peer_size }),
+            finishing,
+            kept,
         };
-        let all_sent = connection.buffered().sockets(|sockets| {
+        let all_sent = buffered.sockets(|sockets| {
             for _ in 0..room {
                 let sent = self.interface.poll_egress(instant(now), &mut wires, sockets);
                 if sent == PollResult::None {
@@ -535,7 +546,13 @@ fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut outgoing = Vec::new();
-    let mut wires = Wires { incoming: None, outgoing: &mut outgoing, capabilities, leaves: None };
+    let mut wires = Wires {
+        incoming: None,
+        outgoing: &mut outgoing,
+        capabilities,
+        finishing: Finishing::Nothing,
+        kept: &mut Kept::default(),
+    };
     let mut interface = Interface::new(config, &mut wires, Instant::ZERO);
     interface.set_any_ip(true);
     interface
@@ -550,7 +567,8 @@ struct Wires<'w> {
     incoming: Option<&'w [u8]>,
     outgoing: &'w mut Vec<Outgoing>,
     capabilities: &'w DeviceCapabilities,
-    leaves: Option<Leaves>,
+    finishing: Finishing,
+    kept: &'w mut Kept,
 }
 
 impl Device for Wires<'_> {
@@ -565,15 +583,21 @@ impl Device for Wires<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Space<'_>)> {
         let packet = self.incoming.take()?;
-        Some((Incoming(packet), Space { outgoing: self.outgoing, leaves: self.leaves }))
+        Some((Incoming(packet), self.space()))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Space<'_>> {
-        Some(Space { outgoing: self.outgoing, leaves: self.leaves })
+        Some(self.space())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         self.capabilities.clone()
+    }
+}
+
+impl Wires<'_> {
+    fn space(&mut self) -> Space<'_> {
+        Space { outgoing: self.outgoing, finishing: self.finishing, kept: self.kept }
     }
 }
 
@@ -587,7 +611,8 @@ impl RxToken for Incoming<'_> {
 
 struct Space<'a> {
     outgoing: &'a mut Vec<Outgoing>,
-    leaves: Option<Leaves>,
+    finishing: Finishing,
+    kept: &'a mut Kept,
 }
 
 impl TxToken for Space<'_> {
@@ -596,8 +621,16 @@ impl TxToken for Space<'_> {
         let mut memory = zeros(length);
         let (packet, _) = memory.split_at_mut(length);
         let outcome = f(packet.split_at_mut(ether::HEADER).1);
-        let rest = self.leaves.and_then(|leaves| leaves.rest(packet));
-        self.outgoing.push(Frame::front(memory, length, rest));
+        let (rest, behind) = finish(packet, self.finishing, self.kept).unwrap_or_default();
+        let frame = match behind {
+            Some((first, others)) => {
+                let front = memory.get(..first).unwrap_or_default().to_vec();
+                spare::give(memory);
+                Frame::of_parts(front, others, rest)
+            }
+            None => Frame::front(memory, length, rest),
+        };
+        self.outgoing.push(frame);
         outcome
     }
 }
@@ -613,52 +646,82 @@ fn zeros(length: usize) -> Vec<u8> {
     space
 }
 
-/// What has to be known of a connection to leave the finishing of its segments to others.
-#[derive(Clone, Copy)]
-struct Leaves {
-    mtu: usize,
-    /// Bytes of the longest segment that the peer takes.
-    peer_size: u16,
+/// Who makes the checksum of a packet, and cuts it if it is too long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finishing {
+    /// Nobody: it comes back.
+    Nothing,
+    /// The checksum is made here, and it is not too long.
+    Checksum,
+    /// Whoever it is sent by.
+    Others {
+        mtu: usize,
+        /// Bytes of the longest segment that the peer takes.
+        peer_size: u16,
+    },
 }
 
-impl Leaves {
-    /// Makes a packet of TCP one that is unfinished: of whatever length, without a checksum. smoltcp has put in
-    /// none, and does not know how long a packet may be in the end.
-    fn rest(self, packet: &mut [u8]) -> Option<Unfinished> {
-        let network = packet.get_mut(ether::HEADER..)?;
-        let is_ipv4 = network.first()? >> 4 == 4;
-        let header = if is_ipv4 { IPV4_HEADER } else { IPV6_HEADER };
-        let parse = if is_ipv4 { Packet::parse_v4 } else { Packet::parse_v6 };
-        let (source, destination) = parse(network).map(|ip| (ip.source, ip.destination)).ok()?;
-        let transport = network.get_mut(header..)?;
-        let sum = pseudo_sum(source, destination, TCP, transport.len());
-        transport.get_mut(16..18)?.copy_from_slice(&sum.to_be_bytes());
-        let options = usize::from(transport.get(12)? >> 4) * 4;
-        let size_max = self.mtu.saturating_sub(header + TCP_HEADER);
+impl Finishing {
+    /// The same, for a peer that takes segments of so many bytes.
+    fn of(self, size: u16) -> Self {
+        match self {
+            Self::Others { mtu, .. } => Self::Others { mtu, peer_size: size },
+            other => other,
+        }
+    }
+}
+
+/// What is left to be done of a packet, and what it has behind so many bytes, if that is not what is there.
+type Finished = (Option<Unfinished>, Option<(usize, Vec<Bytes>)>);
+
+/// Finishes a packet of TCP: smoltcp has made no checksum, and it does not know how long a packet may be in the
+/// end, nor what is kept for it. `None`: it is none.
+fn finish(packet: &mut [u8], finishing: Finishing, kept: &mut Kept) -> Option<Finished> {
+    let network = packet.get(ether::HEADER..)?;
+    let is_ipv4 = network.first()? >> 4 == 4;
+    let header = if is_ipv4 { IPV4_HEADER } else { IPV6_HEADER };
+    let parse = if is_ipv4 { Packet::parse_v4 } else { Packet::parse_v6 };
+    let (source, destination) = parse(network).map(|ip| (ip.source, ip.destination)).ok()?;
+    let start = ether::HEADER + header;
+    let transport = packet.get_mut(start..)?;
+    let segment = Segment::parse(transport)?;
+    if segment.is_syn() {
+        kept.begin(segment.sequence);
+    }
+    let headers = transport.len().checked_sub(segment.length as usize)?;
+    let pseudo = pseudo_sum(source, destination, TCP, transport.len());
+    transport.get_mut(16..18)?.copy_from_slice(&pseudo.to_be_bytes());
+    if let Finishing::Others { mtu, peer_size } = finishing {
+        let size_max = mtu.saturating_sub(header + TCP_HEADER);
         if let Some((at, _)) = Segment::size_option(transport) {
             let size = u16::try_from(size_max).unwrap_or(u16::MAX);
             transport.get_mut(at..at + 2)?.copy_from_slice(&size.to_be_bytes());
         }
         let size =
-            size_max.min(self.peer_size.into()).saturating_sub(options.saturating_sub(TCP_HEADER));
-        let data = transport.len().saturating_sub(options);
-        let size = u16::try_from(size).ok().filter(|size| data > usize::from(*size));
-        let start = u16::try_from(ether::HEADER + header).ok()?;
-        Some(Unfinished::segment(start, is_ipv4, size))
+            size_max.min(peer_size.into()).saturating_sub(headers.saturating_sub(TCP_HEADER));
+        let size = u16::try_from(size).ok().filter(|size| segment.length > u32::from(*size));
+        let rest = Unfinished::segment(u16::try_from(start).ok()?, is_ipv4, size);
+        if let Some((front, parts)) = kept.behind(segment.sequence, transport.get(headers..)?) {
+            return Some((Some(rest), Some((start + headers + front, parts))));
+        }
+        kept.fill(segment.sequence, transport.get_mut(headers..)?);
+        return Some((Some(rest), None));
     }
+    kept.fill(segment.sequence, transport.get_mut(headers..)?);
+    if let Finishing::Checksum = finishing {
+        Unfinished::segment(u16::try_from(start).ok()?, is_ipv4, None).put_checksum(packet)?;
+    }
+    Some((None, None))
 }
 
-/// What smoltcp is told of the link. It makes no checksums where they are left to others, or not needed, and
-/// looks at none. Where others cut segments, they are as many packets long as fit into the longest.
-fn capabilities(mtu: usize, checksums: bool, offloads: bool) -> DeviceCapabilities {
+/// What smoltcp is told of the link. It makes no checksum of TCP, and looks at none. Where others cut segments,
+/// they are as many packets long as fit into the longest.
+fn capabilities(mtu: usize, offloads: bool) -> DeviceCapabilities {
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ip;
     capabilities.max_transmission_unit = mtu;
     capabilities.checksum = ChecksumCapabilities::ignored();
     capabilities.checksum.ipv4 = Checksum::Tx;
-    if checksums && !offloads {
-        capabilities.checksum.tcp = Checksum::Tx;
-    }
     if offloads && 2 * mtu <= ether::MTU_MAX {
         // For IPv6, smoltcp refuses what is longer than this, whoever cuts it.
         capabilities.max_transmission_unit = ether::MTU_MAX;

@@ -11,6 +11,7 @@ use super::machine::Machine;
 use super::{Config, Limits};
 use crate::MacAddress;
 use crate::frame::{Frame, Frames};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -129,7 +130,8 @@ impl Net {
         }
     }
 
-    fn carry(&mut self, to: usize, frame: Frame) {
+    fn carry(&mut self, to: usize, mut frame: Frame) {
+        frame.gather();
         let Weather { lost, twice, late } = self.weather;
         if self.random(1000) < lost {
             return;
@@ -194,6 +196,22 @@ impl Net {
     /// Sends as much as there is room for.
     pub(super) fn send(&mut self, of: usize, id: ConnectionId, bytes: &[u8]) -> usize {
         let sent = self.machines[of].with(self.now, id, |c| c.send(bytes)).unwrap();
+        match sent {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same, from where it lies.
+    pub(super) fn send_kept(
+        &mut self,
+        of: usize,
+        id: ConnectionId,
+        memory: &Bytes,
+        from: usize,
+    ) -> usize {
+        let sent = self.machines[of].with(self.now, id, |c| c.send_kept(memory, from)).unwrap();
         match sent {
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,

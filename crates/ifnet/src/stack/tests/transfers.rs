@@ -4,9 +4,10 @@ use super::{NFS, Net, Weather, address, config, mac};
 use crate::frame::Frame;
 use crate::stack::connection::ConnectionId;
 use crate::stack::{Config, Limits, Reason, Wake};
+use bytes::Bytes;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Bytes that say where they are from.
@@ -127,6 +128,112 @@ fn everything_arrives_when_finishing_is_left_to_others() {
             }
         }
     }
+}
+
+/// What is sent from where it lies, and what is there for as long as it is.
+fn kept(memory: Vec<u8>) -> (Bytes, Weak<Vec<u8>>) {
+    struct Memory(Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Memory {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let memory = Arc::new(memory);
+    let there = Arc::downgrade(&memory);
+    (Bytes::from_owner(Memory(memory)), there)
+}
+
+/// Long replies from where they lie, by turns with short ones, whatever the link does to them and whoever finishes
+/// them, also while that changes. They are let go when they have arrived.
+#[test]
+fn everything_arrives_that_is_sent_from_where_it_lies() {
+    for (seed, offloads) in [(1, true), (2, false), (3, true), (4, false)] {
+        for (mtu, v6) in [(576, false), (1500, true), (1500, false), (65_521, true)] {
+            let mut net = Net::new(mtu, seed * 31 + mtu as u64);
+            net.machines[0].set_offloads(offloads);
+            net.listen(0, NFS);
+            if seed > 2 {
+                net.weather = Weather { lost: 10, twice: 20, late: 100 };
+            }
+            let ids = net.connect(v6);
+            let (mut all, mut came, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+            for round in 0..8 {
+                let length = 16_384 + net.random(200_000) as usize;
+                let (long, there) = kept(bytes(round, length));
+                let short = bytes(round + 100, net.random(3000) as usize);
+                all.extend([&long[..], &short].concat());
+                let (mut from, mut sent) = (0, 0);
+                net.until(|net| {
+                    from += net.send_kept(0, ids.1, &long, from);
+                    if from == length {
+                        sent += net.send(0, ids.1, &short[sent..]);
+                    }
+                    came.extend(net.receive(1, ids.0).unwrap());
+                    sent == short.len()
+                });
+                replies.push(there);
+                net.machines[0].set_offloads(offloads ^ (round % 3 == 1));
+            }
+            assert!(replies.last().is_some_and(|reply| reply.strong_count() > 0), "on its way");
+            net.until(|net| {
+                came.extend(net.receive(1, ids.0).unwrap());
+                came.len() >= all.len()
+            });
+            assert!(came == all);
+            net.until(|net| {
+                net.machines[0].with(net.now, ids.1, |c| c.unacknowledged()) == Some(0)
+            });
+            assert!(replies.iter().all(|reply| reply.strong_count() == 0));
+            finish(&mut net, ids);
+            for machine in &net.machines {
+                for wrong in [Reason::Checksum, Reason::Malformed, Reason::Truncated] {
+                    assert_eq!(machine.usage().dropped.get(wrong), 0, "{wrong:?}, {mtu}");
+                }
+            }
+        }
+    }
+}
+
+/// However the connection ends: nothing of what it has kept stays behind.
+#[test]
+fn what_is_kept_goes_with_its_connection() {
+    for end in 0..3 {
+        let mut net = Net::new(1500, 3);
+        net.listen(0, NFS);
+        let ids = net.connect(false);
+        let (long, there) = kept(bytes(1, 1 << 20));
+        assert_eq!(net.send_kept(0, ids.1, &long, 0), 1 << 20);
+        drop(long);
+        net.step();
+        assert!(there.strong_count() > 0);
+        match end {
+            0 => net.machines[0].close(net.now),
+            1 => net.machines[0].with(net.now, ids.1, |c| c.abort()).unwrap(),
+            _ => net.machines[1].with(net.now, ids.0, |c| c.abort()).unwrap(),
+        }
+        net.pass(Duration::from_secs(1));
+        net.machines[0].leave(net.now, ids.1);
+        net.pass(Duration::from_secs(1));
+        assert_eq!(there.strong_count(), 0, "{end}");
+    }
+}
+
+#[test]
+fn who_can_send_no_more_is_told_so_whatever_he_sends() {
+    let mut net = Net::new(1500, 3);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    let (long, _) = kept(bytes(1, 5 << 20));
+    let room = net.send_kept(0, ids.1, &long, 0);
+    assert_eq!((room, net.send_kept(0, ids.1, &long, room)), (4 << 20, 0));
+    net.machines[0].with(net.now, ids.1, |c| c.end()).unwrap();
+    let error = |net: &mut Net| {
+        let sent = net.machines[0].with(net.now, ids.1, |c| c.send_kept(&long, room)).unwrap();
+        sent.unwrap_err().kind()
+    };
+    assert_eq!(error(&mut net), ErrorKind::BrokenPipe);
+    net.machines[1].with(net.now, ids.0, |c| c.abort()).unwrap();
+    net.until(|net| error(net) == ErrorKind::ConnectionReset);
 }
 
 /// The sizes of what a machine sends on a connection that nobody hinders.
