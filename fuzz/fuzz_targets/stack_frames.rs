@@ -54,6 +54,7 @@ impl Outside for Link {
             assert!(frame.clone().finish(&mut pieces).is_some());
             assert!(pieces.iter().all(|piece| piece.len() <= HEADER + MTU));
         }
+        frames.iter_mut().for_each(Frame::gather);
         self.frames.lock().unwrap().append(&mut frames);
     }
 
@@ -192,7 +193,11 @@ fuzz_target!(|data: &[u8]| {
                 };
                 let mut space = [7; 70_000];
                 match what {
-                    107..114 => drop(stream.send(&space[..usize::from(b) * 270])),
+                    107..111 => drop(stream.send(&space[..usize::from(b) * 270])),
+                    111..114 => {
+                        let (kept, _) = stream.keep(space.to_vec(), usize::from(b) * 270);
+                        drop(stream.send_kept(&kept, usize::from(a)));
+                    }
                     114..121 => drop(stream.receive(&mut space[..usize::from(b) * 270])),
                     121 => stream.end(),
                     122 => stream.abort(),

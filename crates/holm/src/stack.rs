@@ -2,6 +2,7 @@
 //! addresses.
 
 use crate::nfs::Programme;
+use bytes::Bytes;
 use holm_ifnet::stack::{self, NsStacks, Offered};
 use holm_netns::Namespace;
 use holm_nfs_proto::portmap;
@@ -10,6 +11,7 @@ use holm_pool::{NsPool, PoolSubsystem};
 use holm_sunrpc::server::{
     self, Counted, ListenerHandle, Received, ServerLimits, Wake, receive_arrivals, serve_datagrams,
 };
+use holm_xdr::Encoder;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -109,6 +111,20 @@ impl server::Transport for Stream {
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.send(bytes)
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    fn keep(&self, reply: Encoder) -> (Bytes, Encoder) {
+        let (memory, length) = reply.into_memory();
+        let (kept, other) = self.0.keep(memory, length);
+        (kept, Encoder::in_memory(other))
+    }
+
+    fn send_kept(&self, reply: &Bytes, from: usize) -> io::Result<usize> {
+        self.0.send_kept(reply, from)
     }
 
     fn end(&self) {

@@ -191,6 +191,14 @@ impl Connection {
         }
     }
 
+    /// Takes out the buffer with what is to be sent, and how many bytes of it were sent before. What is served
+    /// next goes into the buffer that `exchange` gives for it.
+    pub fn take_unsent<T>(&mut self, exchange: impl FnOnce(Encoder) -> (T, Encoder)) -> (T, usize) {
+        let (taken, other) = exchange(std::mem::take(&mut self.outgoing));
+        self.outgoing = other;
+        (taken, std::mem::take(&mut self.sent))
+    }
+
     /// Whether [`serve`](Self::serve) would do anything: a call has arrived whole, or the stream does
     /// not make records.
     pub fn is_ready(&self) -> bool {

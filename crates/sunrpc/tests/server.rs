@@ -1,5 +1,6 @@
 //! Programs on real sockets, run by the pool.
 
+use bytes::Bytes;
 use holm_lifetime::Deadline;
 use holm_netns::{Held, InitError, Namespace, Registry, Subsystem, View};
 use holm_pool::{Bracket, Config, NsPool, Pool, PoolSubsystem, Turn};
@@ -70,14 +71,7 @@ fn call_may_come_byte_by_byte() {
 #[test]
 fn stream_is_told_how_much_of_a_long_call_is_missing() {
     let server = Server::start(ServerLimits::default());
-    let script = Arc::new(Script::default());
-    let inside = server.ns.enter().unwrap();
-    let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
-    let limits = ServerLimits::default();
-    let (service, counted) = (server.service.clone(), server.counted.clone());
-    let (_, arrivals) = receive_arrivals(sources, service, limits, counted).unwrap();
-    arrivals.arrive(Scripted(script.clone()));
-    drop(inside);
+    let script = server.arrive(Said::default());
     let (call, next) = (long(1), framed(&echo(2)));
     let (first, rest) = call.split_at(1000);
     script.say(first);
@@ -90,6 +84,41 @@ fn stream_is_told_how_much_of_a_long_call_is_missing() {
     let replies = [framed(&echoed(1)), framed(&echoed(2))].concat();
     script.until(|said| (said.sent == replies).then_some(()));
     assert_eq!(script.until(|said| Some(said.wanted.len())), 2);
+    server.end();
+}
+
+/// By a transport that sends them so, and has room for a part of one now and then. Short ones among them are
+/// copied, as is one that takes up little of its memory.
+#[test]
+fn long_replies_are_sent_from_where_they_lie() {
+    let server = Server::start(ServerLimits::default());
+    let script = server.arrive(Said { keeps: true, room: Some(0), ..Said::default() });
+    let sizes = [1 << 20, 10, 200_000, 1 << 20, 100_000, 3000, 700_000, 1 << 20];
+    let calls: Vec<_> = (0..).zip(sizes).map(|(n, size)| framed(&call(n, BYTES, size))).collect();
+    script.say(&calls.concat());
+    let total: usize = sizes.iter().map(|size| 28 + *size as usize).sum();
+    let mut sent = 0;
+    while sent < total {
+        // When it has asked for room in vain.
+        let wake = script.until(|said| said.wake.clone().filter(|_| said.blocked));
+        script.change(|said| (said.blocked, said.room) = (false, Some(90_000)));
+        wake();
+        sent = script.until(|said| {
+            let is_over = said.blocked || said.sent.len() == total;
+            is_over.then_some(said.sent.len())
+        });
+    }
+    let reply = |(xid, size): (u32, u32)| {
+        let header = [xid, 1, 0, 0, 0, 0].map(u32::to_be_bytes).concat();
+        framed(&[header, vec![xid as u8; size as usize]].concat())
+    };
+    let replies: Vec<_> = (0..).zip(sizes).map(reply).collect();
+    let (all, kept) = script.until(|said| Some((said.sent.clone(), said.kept.clone())));
+    assert!(all == replies.concat());
+    assert!(kept.iter().filter(|kept| **kept >= 1 << 20).count() >= 3, "{kept:?}");
+    assert!(kept.iter().all(|kept| *kept >= 64 << 10), "{kept:?}");
+    // What was given for the first was used for another.
+    assert!(script.until(|said| Some(said.used_again)), "{kept:?}");
     server.end();
 }
 
@@ -525,6 +554,24 @@ struct Said {
     wanted: Vec<usize>,
     sent: Vec<u8>,
     wake: Option<Wake>,
+    /// Whether it sends long replies from where they lie; how long they were, and whether the memory of one was
+    /// that of another.
+    keeps: bool,
+    kept: Vec<usize>,
+    used_again: bool,
+    /// For how many bytes there is room, if not for any, and whether somebody asked when there was none.
+    room: Option<usize>,
+    blocked: bool,
+}
+
+impl Said {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+        self.sent.extend(&bytes[..count]);
+        self.room = self.room.map(|room| room - count);
+        self.blocked = count == 0;
+        if self.blocked { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
 }
 
 impl Script {
@@ -552,6 +599,9 @@ impl Script {
 }
 
 struct Scripted(Arc<Script>);
+
+/// Bytes of memory that it gives for another.
+const GIVEN: usize = (1 << 20) + 4096;
 
 impl Transport for Scripted {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -588,8 +638,25 @@ impl Transport for Scripted {
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.change(|said| said.sent.extend(bytes));
-        Ok(bytes.len())
+        self.0.change(|said| said.send(bytes))
+    }
+
+    fn keeps(&self) -> bool {
+        self.0.change(|said| said.keeps)
+    }
+
+    fn keep(&self, reply: Encoder) -> (Bytes, Encoder) {
+        self.0.change(|said| {
+            said.kept.push(reply.len());
+            let (memory, length) = reply.into_memory();
+            said.used_again |= memory.len() == GIVEN;
+            let bytes = Bytes::from(memory).slice(..length);
+            (bytes, Encoder::in_memory(vec![0xee; GIVEN]))
+        })
+    }
+
+    fn send_kept(&self, reply: &Bytes, from: usize) -> io::Result<usize> {
+        self.0.change(|said| said.send(&reply[from..]))
     }
 
     fn end(&self) {}
@@ -635,6 +702,18 @@ impl Server {
         listen_datagrams(sources, socket, service.clone(), counted.clone()).unwrap();
         drop(inside);
         Self { registry, ns, address, datagrams, counted, listener, service, pool }
+    }
+
+    /// A stream that is no socket.
+    fn arrive(&self, said: Said) -> Arc<Script> {
+        let script = Arc::new(Script { said: Mutex::new(said), ..Script::default() });
+        let inside = self.ns.enter().unwrap();
+        let sources: &NsPool = inside.get::<PoolSubsystem>().unwrap();
+        let limits = ServerLimits::default();
+        let (service, counted) = (self.service.clone(), self.counted.clone());
+        let (_, arrivals) = receive_arrivals(sources, service, limits, counted).unwrap();
+        arrivals.arrive(Scripted(script.clone()));
+        script
     }
 
     fn connect(&self) -> TcpStream {

@@ -49,6 +49,16 @@ impl Encoder {
         Self { bytes: vec![0; capacity], len: 0 }
     }
 
+    /// An empty buffer in that memory, all of it.
+    pub const fn in_memory(memory: Vec<u8>) -> Self {
+        Self { bytes: memory, len: 0 }
+    }
+
+    /// Its memory, and how many bytes at the front of it are encoded. Behind them lies what was there before.
+    pub fn into_memory(self) -> (Vec<u8>, usize) {
+        (self.bytes, self.len)
+    }
+
     /// The bytes encoded so far.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {

@@ -3,6 +3,7 @@
 use super::accepted::Member;
 use super::laden::Load;
 use super::limits::Place;
+use super::replies::{Replies, Sent};
 use super::{Peer, ServerLimits, Service, Transport};
 use crate::{Broken, Buffers, Connection, Step};
 use holm_lifetime::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ pub(crate) struct Served<T: Transport, S> {
 
 struct State {
     connection: Connection,
+    replies: Replies,
     /// What it keeps from one turn to the next is much.
     load: Option<Load>,
     /// For how many bytes the transport was told that it waits, if not for any.
@@ -32,16 +34,6 @@ struct State {
     served: Option<Instant>,
     /// When it is run next in any case.
     wakes: Option<Instant>,
-}
-
-/// What became of the replies.
-enum Sent {
-    /// All of it.
-    All,
-    /// Not all: the peer takes no more for now.
-    Full,
-    /// The stream has ended.
-    Ended,
 }
 
 impl<T: Transport, S: Service> Served<T, S> {
@@ -53,8 +45,14 @@ impl<T: Transport, S: Service> Served<T, S> {
         member: Member,
     ) -> Self {
         let connection = Connection::new(limits.connection);
-        let state =
-            Mutex::new(State { connection, load: None, wanted: 0, served: None, wakes: None });
+        let state = Mutex::new(State {
+            connection,
+            replies: Replies::default(),
+            load: None,
+            wanted: 0,
+            served: None,
+            wakes: None,
+        });
         Self { transport, service, limits, place, member, state }
     }
 
@@ -68,9 +66,9 @@ impl<T: Transport, S: Service> Served<T, S> {
 
     /// Serves and receives by turns, until nothing is ready or the budget is used up.
     fn serve(&self, turn: &Turn<'_>, state: &mut State, done: &mut Done) -> Next {
-        let State { connection, load, wanted, .. } = state;
+        let State { connection, replies, load, wanted, .. } = state;
         // Replies that the peer had no room for.
-        match self.send(connection, done) {
+        match replies.send(&self.transport, connection, &mut done.sent) {
             Sent::All => {}
             Sent::Full => return Next::Idle,
             Sent::Ended => return Next::Done,
@@ -84,11 +82,11 @@ impl<T: Transport, S: Service> Served<T, S> {
         } else {
             buffers.lend(connection);
             let next = if connection.is_waiting() {
-                self.serve_waiting(turn, connection, done)
+                self.serve_waiting(turn, connection, replies, done)
             } else {
                 None
             };
-            next.unwrap_or_else(|| self.serve_and_receive(turn, connection, done))
+            next.unwrap_or_else(|| self.serve_and_receive(turn, connection, replies, done))
         };
         if matches!(next, Next::Idle) {
             self.wait(connection, wanted);
@@ -96,7 +94,7 @@ impl<T: Transport, S: Service> Served<T, S> {
         buffers.take_back(connection);
         let address = self.transport.peer().ip();
         *load = match load.take() {
-            _ if connection.memory() <= LITTLE => None,
+            _ if connection.memory() + replies.memory() <= LITTLE => None,
             None => Some(Load::take(self.place.counted(), address)),
             load => load,
         };
@@ -124,6 +122,7 @@ impl<T: Transport, S: Service> Served<T, S> {
         &self,
         turn: &Turn<'_>,
         connection: &mut Connection,
+        replies: &mut Replies,
         done: &mut Done,
     ) -> Option<Next> {
         let step = self.service.with_context(turn, self.peer(), |context| {
@@ -131,7 +130,7 @@ impl<T: Transport, S: Service> Served<T, S> {
         });
         turn.charge(1);
         let Some(Ok(step)) = step else { return Some(Next::Done) };
-        match (self.send(connection, done), step) {
+        match (replies.send(&self.transport, connection, &mut done.sent), step) {
             (Sent::Ended, _) => Some(Next::Done),
             (Sent::Full, _) => Some(Next::Idle),
             (Sent::All, Step::Receive | Step::Again | Step::Send) => None,
@@ -147,6 +146,7 @@ impl<T: Transport, S: Service> Served<T, S> {
         &self,
         turn: &Turn<'_>,
         connection: &mut Connection,
+        replies: &mut Replies,
         done: &mut Done,
     ) -> Next {
         let mut all_received = false;
@@ -159,7 +159,7 @@ impl<T: Transport, S: Service> Served<T, S> {
                     // What was answered may not be sent.
                     return Next::Done;
                 };
-                match (self.send(connection, done), step) {
+                match (replies.send(&self.transport, connection, &mut done.sent), step) {
                     (Sent::Ended, _) | (_, Err(Broken::Unanswered)) => return Next::Done,
                     (_, Err(_)) => {
                         self.place.counted().broken.fetch_add(1, Ordering::Relaxed);
@@ -217,22 +217,6 @@ impl<T: Transport, S: Service> Served<T, S> {
         let requests = calls.saturating_add((bytes / BYTES_PER_REQUEST) as u64);
         turn.charge(u32::try_from(requests).unwrap_or(u32::MAX));
         step
-    }
-
-    /// Sends what there is to send.
-    fn send(&self, connection: &mut Connection, done: &mut Done) -> Sent {
-        while !connection.unsent().is_empty() {
-            match self.transport.send(connection.unsent()) {
-                Ok(count) => {
-                    connection.sent(count);
-                    done.sent += count;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Sent::Full,
-                Err(_) => return Sent::Ended,
-            }
-        }
-        Sent::All
     }
 
     /// Whether it goes on, and has it run again when that is to be asked.

@@ -20,6 +20,7 @@ mod datagrams;
 mod laden;
 mod limits;
 mod listener;
+mod replies;
 mod transport;
 
 pub use accepted::ListenerHandle;

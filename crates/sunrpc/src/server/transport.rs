@@ -1,5 +1,7 @@
 //! What carries a stream.
 
+use bytes::Bytes;
+use holm_xdr::Encoder;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -44,6 +46,24 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// `WouldBlock` when there is none; any other ends the stream.
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether it sends long replies from where they lie, and then better so than as copies.
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// Takes a reply that is to be [sent from where it lies](Self::send_kept), and gives a buffer for another.
+    fn keep(&self, reply: Encoder) -> (Bytes, Encoder) {
+        (Bytes::from_owner(reply), Encoder::new())
+    }
+
+    /// As [`send`](Self::send), of a reply that it was given to [keep](Self::keep), from that byte on.
+    ///
+    /// # Errors
+    /// As from [`send`](Self::send).
+    fn send_kept(&self, reply: &Bytes, from: usize) -> io::Result<usize> {
+        self.send(reply.get(from..).unwrap_or_default())
+    }
 
     /// Ends both directions, at once.
     fn end(&self);
