@@ -2,6 +2,8 @@
 
 use super::buffers::Buffered;
 use super::kept::{Kept, Spares};
+use super::packet::{Outgoing, TCP, build};
+use super::recovery::{REPEATED, Recovery};
 use super::segment::Segment;
 use super::{Limits, Wake};
 use bytes::Bytes;
@@ -38,6 +40,7 @@ pub(super) struct Connection {
     buffered: Buffered,
     kept: Kept,
     spares: Arc<Spares>,
+    recovery: Recovery,
     pub(super) ends: Ends,
     pub(super) stage: Stage,
     pub(super) wake: Option<Wake>,
@@ -105,6 +108,7 @@ impl Connection {
             buffered,
             kept: Kept::default(),
             spares: Spares::new(room),
+            recovery: Recovery::default(),
             ends,
             stage,
             wake: None,
@@ -149,14 +153,19 @@ impl Connection {
         (segment.length > 0 && (1..=most).contains(&behind)).then_some((newest, window))
     }
 
-    /// A segment was given to the socket, in which so many bytes waited to be acknowledged before.
-    pub(super) fn note(&mut self, segment: &Segment, before: usize) {
+    /// A segment was given to the socket, in which so many bytes waited to be acknowledged before. Whether the
+    /// newest [acknowledgement](Self::acknowledgements) is to be shown to it again.
+    #[must_use]
+    pub(super) fn note(&mut self, now: Duration, segment: &Segment, before: usize) -> bool {
+        let mut again = false;
         let queued = self.unacknowledged();
         self.kept.release(queued);
         if let Some((number, _)) = segment.acknowledges
             && (queued < before || self.acknowledged.is_some_and(|(newest, _)| newest == number))
         {
             // It was good: nobody else knows how far we are.
+            let repeats = segment.length == 0 && segment.acknowledges == self.acknowledged;
+            again = self.recovery.acknowledged(now, number, repeats);
             self.acknowledged = segment.acknowledges;
         }
         if self.next.is_none() && !matches!(self.state(), State::Listen | State::SynSent) {
@@ -170,6 +179,49 @@ impl Connection {
             self.furthest = end;
         }
         self.moved += u64::from(segment.length);
+        again
+    }
+
+    /// The socket has made segments.
+    pub(super) fn note_sent(&mut self, now: Duration) {
+        match self.kept.numbers() {
+            Some((first, newest)) if first == newest => self.recovery.begin(first),
+            Some((_, newest)) => self.recovery.sent(now, newest),
+            None => {}
+        }
+    }
+
+    /// Whether the newest [acknowledgement](Self::acknowledgements) is to be shown to the socket again, because
+    /// none has come for long.
+    pub(super) fn probe(&mut self, now: Duration) -> bool {
+        self.recovery.probe(now)
+    }
+
+    /// When to [`probe`](Self::probe) it.
+    pub(super) fn probe_at(&self) -> Option<Duration> {
+        self.recovery.due_at()
+    }
+
+    /// The newest acknowledgement once more, as often as it takes; and before that with another window, so that
+    /// those which have come before do not count.
+    pub(super) fn acknowledgements(&mut self) -> Option<[Outgoing; 2 + REPEATED as usize]> {
+        let (next, (number, window)) = self.next.zip(self.acknowledged)?;
+        let ended = match self.state() {
+            State::Established | State::FinWait1 => 0,
+            State::CloseWait | State::Closing | State::LastAck => 1,
+            _ => return None,
+        };
+        let queued = self.buffered.socket(|socket| socket.recv_queue()) as u32;
+        let sequence = next.wrapping_add(queued).wrapping_add(ended);
+        let Ends { local, peer } = self.ends;
+        let packet = |window| {
+            build(peer.ip(), local.ip(), TCP, 64, 20, |payload| {
+                Segment::make(payload, (peer.port(), local.port()), sequence);
+                Segment::acknowledge(payload, (number, window));
+            })
+        };
+        let (other, newest) = (packet(window ^ 1)?, packet(window)?);
+        Some(std::array::from_fn(|n| if n == 0 { other.clone() } else { newest.clone() }))
     }
 
     /// Bytes that were not acknowledged, or not sent.

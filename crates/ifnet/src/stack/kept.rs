@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(super) struct Kept {
     /// The sequence number of the first byte of the stream; none before a SYN was sent.
     begins: Option<u32>,
+    /// Behind the last of the newest segment.
+    newest: u32,
     /// Bytes of the stream that were ever put into the buffer, and that have left it.
     put: u64,
     gone: u64,
@@ -35,6 +37,16 @@ impl Kept {
     /// A SYN of that number was sent.
     pub(super) fn begin(&mut self, syn: u32) {
         self.begins = Some(syn.wrapping_add(1));
+    }
+
+    /// A segment up to that number was made.
+    pub(super) fn made(&mut self, end: u32) {
+        self.newest = end;
+    }
+
+    /// The number of the first byte, and the one behind the newest segment.
+    pub(super) fn numbers(&self) -> Option<(u32, u32)> {
+        self.begins.map(|begins| (begins, self.newest))
     }
 
     /// Whether anything can be kept by now.

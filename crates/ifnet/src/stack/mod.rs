@@ -25,6 +25,7 @@
 //! | connections whose owner has left, TIME-WAIT included | [`Limits::left`] at most, each for [`Limits::left_for`] at most |
 //! | buffers | of a size that falls with the number of connections; memory where data is, given back when there is none |
 //! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold; as much memory again to make others in |
+//! | what was lost | sent again when three acknowledgements have said so, and from then on one segment with each that comes; or when nothing was acknowledged for 200 ms |
 //! | a peer that is gone | asked every [`Limits::keep_alive`], reset after [`Limits::silence`] |
 
 mod address;
@@ -39,6 +40,7 @@ mod machine;
 mod namespace;
 mod neighbors;
 mod packet;
+mod recovery;
 mod segment;
 mod sockets;
 mod tcp;

@@ -39,6 +39,18 @@ impl Segment {
         (offset >> 4 >= 5 && segment.source != 0 && segment.destination != 0).then_some(segment)
     }
 
+    /// Makes the header of one between those ports without data, that acknowledges that.
+    pub(super) fn make(payload: &mut [u8], (source, destination): (u16, u16), sequence: u32) {
+        if let Some(header) = payload.first_chunk_mut::<20>() {
+            *header = [0; 20];
+            let [s, t, d, e, a, b, c, f, _, _, _, _, offset, flags, ..] = header;
+            [*s, *t] = source.to_be_bytes();
+            [*d, *e] = destination.to_be_bytes();
+            [*a, *b, *c, *f] = sequence.to_be_bytes();
+            (*offset, *flags) = (5 << 4, ACK);
+        }
+    }
+
     /// Has the segment that is the payload acknowledge that.
     pub(super) fn acknowledge(payload: &mut [u8], (number, window): (u32, u16)) {
         if let Some(header) = payload.first_chunk_mut::<20>() {

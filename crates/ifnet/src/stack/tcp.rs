@@ -375,9 +375,31 @@ impl Tcp {
         if let Some((_, size @ 1..)) = Segment::size_option(packet.payload) {
             connection.peer_size = size.max(PEER_SIZE_MIN);
         }
-        connection.note(segment, before);
+        if connection.note(now, segment, before) {
+            self.acknowledge_again(now, id);
+        }
         self.touch(id);
         self.look.get_or_insert(now + LOOK_EVERY);
+    }
+
+    /// Has a connection send again what is not acknowledged.
+    fn acknowledge_again(&mut self, now: Duration, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(packets) = connection.acknowledgements() else { return };
+        let finishing = self.finishing.of(connection.peer_size);
+        let (buffered, kept) = connection.sending();
+        for packet in &packets {
+            let mut wires = Wires {
+                incoming: packet.get(ether::HEADER..),
+                outgoing: &mut self.packets,
+                capabilities: &self.capabilities,
+                finishing,
+                kept,
+            };
+            buffered.sockets(|sockets| {
+                self.interface.poll_ingress_single(instant(now), &mut wires, sockets);
+            });
+        }
     }
 
     /// Says that nobody is there, as far as that is answered at all.
@@ -403,6 +425,9 @@ impl Tcp {
     }
 
     fn settle_one(&mut self, now: Duration, id: ConnectionId, room: usize) {
+        if self.connections.get_mut(&id).is_some_and(|connection| connection.probe(now)) {
+            self.acknowledge_again(now, id);
+        }
         let all_sent = self.send(now, id, room);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.touched = false;
@@ -457,7 +482,7 @@ impl Tcp {
             // What it had to do at once is done, or it could not.
             at.max(now + SOONEST)
         });
-        let timer = [due, until].into_iter().flatten().min();
+        let timer = [due, until, connection.probe_at()].into_iter().flatten().min();
         if timer != connection.timer {
             if let Some(before) = connection.timer {
                 self.timers.remove(&(before, id));
@@ -495,6 +520,7 @@ impl Tcp {
             false
         });
         self.bytes = bytes;
+        connection.note_sent(now);
         all_sent
     }
 
@@ -687,6 +713,9 @@ fn finish(packet: &mut [u8], finishing: Finishing, kept: &mut Kept) -> Option<Fi
     let segment = Segment::parse(transport)?;
     if segment.is_syn() {
         kept.begin(segment.sequence);
+        kept.made(segment.sequence.wrapping_add(1));
+    } else {
+        kept.made(segment.sequence.wrapping_add(segment.length));
     }
     let headers = transport.len().checked_sub(segment.length as usize)?;
     let pseudo = pseudo_sum(source, destination, TCP, transport.len());

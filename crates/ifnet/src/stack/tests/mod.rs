@@ -38,6 +38,12 @@ pub(super) struct Net {
     /// Connections that a machine has taken.
     pub(super) accepted: [Accepted; 2],
     pub(super) weather: Weather,
+    /// Which frames of the second machine with data are lost, the next being 0.
+    pub(super) lost: Vec<usize>,
+    /// How long a frame takes at least.
+    pub(super) delay: Duration,
+    /// Bytes that were carried from the second machine.
+    pub(super) carried: usize,
     /// What is sent unfinished is finished on the way.
     pub(super) finishes: bool,
     under_way: BTreeMap<(Duration, u64), (usize, Frame)>,
@@ -70,6 +76,9 @@ impl Net {
             machines: [Machine::new(&first), Machine::new(&second)],
             accepted: Default::default(),
             weather: Weather::default(),
+            lost: Vec::new(),
+            delay: Duration::from_micros(50),
+            carried: 0,
             finishes: true,
             under_way: BTreeMap::new(),
             count: 0,
@@ -136,9 +145,18 @@ impl Net {
         if self.random(1000) < lost {
             return;
         }
+        if to == 0 && frame.len() > 100 {
+            self.carried += frame.len();
+            let is_next = self.lost.first() == Some(&0);
+            self.lost.retain(|next| *next > 0);
+            self.lost.iter_mut().for_each(|next| *next -= 1);
+            if is_next {
+                return;
+            }
+        }
         let copies = if self.random(1000) < twice { 2 } else { 1 };
         for _ in 0..copies {
-            let mut delay = Duration::from_micros(50);
+            let mut delay = self.delay;
             if self.random(1000) < late {
                 delay += Duration::from_micros(self.random(500));
             }

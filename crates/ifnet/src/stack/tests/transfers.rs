@@ -236,6 +236,62 @@ fn who_can_send_no_more_is_told_so_whatever_he_sends() {
     net.until(|net| error(net) == ErrorKind::ConnectionReset);
 }
 
+/// How long it takes until so many bytes have arrived of which `lost` says which segments are lost, once.
+fn time_with_losses(mtu: usize, offloads: bool, length: usize, lost: &[usize]) -> Duration {
+    let mut net = Net::new(mtu, 5);
+    net.machines[1].set_offloads(offloads);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    // Until the window is open, and it is known how long an acknowledgement takes.
+    exchange(&mut net, ids, &bytes(1, 3_000_000), &bytes(2, 10));
+    net.pass(Duration::from_secs(1));
+    let (all, began) = (bytes(3, length), net.now);
+    assert_eq!(net.send(1, ids.0, &all), length);
+    net.lost = lost.to_vec();
+    let mut came = Vec::new();
+    net.until(|net| {
+        came.extend(net.receive(0, ids.1).unwrap());
+        came.len() == length
+    });
+    assert!(came == all && net.lost.is_empty());
+    net.now - began
+}
+
+/// Time is that of the simulation.
+#[test]
+fn losses_do_not_stop_a_connection() {
+    for (mtu, offloads) in [(1500, false), (9000, false), (65_521, true)] {
+        let some: &[&[usize]] = &[&[3], &[2, 3], &[1, 2, 5], &[2, 4, 6, 8], &[3, 4, 5, 6, 7]];
+        for lost in some {
+            let took = time_with_losses(mtu, offloads, 2_000_000, lost);
+            assert!(took < Duration::from_millis(150), "{took:?}, {mtu}: {lost:?}");
+        }
+        // The last, behind which nothing comes; and all.
+        for lost in [&[0][..], &[0, 1]] {
+            let took = time_with_losses(mtu, offloads, 2 * mtu - 500, lost);
+            assert!(took < Duration::from_millis(450), "{took:?}, {mtu}: {lost:?}");
+        }
+    }
+    // One that was cut, all of it.
+    let cut: Vec<_> = (20..64).collect();
+    let took = time_with_losses(1500, true, 2_000_000, &cut);
+    assert!(took < Duration::from_millis(450), "{took:?}");
+}
+
+/// Who is far away is not taken for one that has lost something.
+#[test]
+fn nothing_is_sent_twice_to_who_is_far_away() {
+    let mut net = Net::new(1500, 5);
+    net.delay = Duration::from_millis(300);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    exchange(&mut net, ids, &bytes(1, 300_000), &bytes(2, 300_000));
+    net.carried = 0;
+    let length = 100_000;
+    exchange(&mut net, ids, &bytes(1, length), &[]);
+    assert!(net.carried < length + length / 10, "{} bytes", net.carried);
+}
+
 /// The sizes of what a machine sends on a connection that nobody hinders.
 fn sizes(mtu: usize, v6: bool, offloads: bool) -> Vec<(usize, usize)> {
     let mut net = Net::new(mtu, 1);
