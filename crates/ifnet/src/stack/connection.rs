@@ -50,8 +50,8 @@ pub(super) struct Connection {
     pub(super) touched: bool,
     /// What its owner knows.
     seen: Seen,
-    /// Its owner waits until there is room.
-    blocked: bool,
+    /// Its owner waits until there is room for so many bytes, if not for none.
+    wants_room: usize,
     /// Fewer bytes than that are no news for its owner.
     wanted: usize,
     /// Its owner said that he takes no more.
@@ -115,7 +115,7 @@ impl Connection {
             timer: None,
             touched: false,
             seen: Seen { state, queued: 0 },
-            blocked: false,
+            wants_room: 0,
             wanted: 0,
             ended: false,
             next: None,
@@ -206,6 +206,10 @@ impl Connection {
     /// those which have come before do not count.
     pub(super) fn acknowledgements(&mut self) -> Option<[Outgoing; 2 + REPEATED as usize]> {
         let (next, (number, window)) = self.next.zip(self.acknowledged)?;
+        if window == 0 {
+            // It is asked for more by smoltcp.
+            return None;
+        }
         let ended = match self.state() {
             State::Established | State::FinWait1 => 0,
             State::CloseWait | State::Closing | State::LastAck => 1,
@@ -237,9 +241,11 @@ impl Connection {
         });
         let more = seen.queued > self.seen.queued && seen.queued >= self.wanted;
         let news = seen.state != self.seen.state || more;
-        let roomy = self.blocked && room >= most / 4;
+        let roomy = self.wants_room > 0 && room >= self.wants_room.max(most / 4);
         self.seen = seen;
-        self.blocked &= !roomy;
+        if roomy {
+            self.wants_room = 0;
+        }
         news || roomy
     }
 
@@ -278,7 +284,7 @@ impl Connection {
     /// As [`Stream::send`](super::Stream::send).
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_being_made() {
-            self.blocked = true;
+            self.wants_room = 1;
             return Err(ErrorKind::WouldBlock.into());
         }
         let sent = self.buffered.socket(|socket| socket.send_slice(bytes));
@@ -289,7 +295,17 @@ impl Connection {
     /// As [`Stream::send_kept`](super::Stream::send_kept).
     pub(super) fn send_kept(&mut self, memory: &Bytes, from: usize) -> io::Result<usize> {
         let bytes = memory.get(from..).unwrap_or_default();
-        if bytes.len() < WORTH_KEEPING || !self.kept.has_begun() || self.is_being_made() {
+        let (room, most) = self.buffered.socket(|socket| {
+            (socket.send_capacity() - socket.send_queue(), socket.send_capacity())
+        });
+        let worth = (memory.len() / 2).max(WORTH_KEEPING);
+        let keeps = self.kept.ends_with(memory, from) || room.min(bytes.len()) >= worth;
+        if !keeps && most.min(bytes.len()) >= worth && self.buffered.socket(|s| s.may_send()) {
+            // Soon there is room for enough of it.
+            self.wants_room = worth;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if !keeps || !self.kept.has_begun() || self.is_being_made() {
             return self.send(bytes);
         }
         let sent = self.buffered.socket(|socket| {
@@ -321,7 +337,9 @@ impl Connection {
             _ => ErrorKind::BrokenPipe,
         })?;
         self.moved += count as u64;
-        self.blocked |= count < wanted;
+        if count < wanted {
+            self.wants_room = 1;
+        }
         if count == 0 && wanted > 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
 
@@ -368,7 +386,9 @@ impl Connection {
     }
 }
 
-/// Fewer bytes than these are copied: to keep them takes as long.
+/// Fewer bytes than these are copied: to keep them takes as long. As are those that are the smaller part of the
+/// memory in which they lie, or peers that acknowledge nothing could have each connection hold much more than its
+/// buffer does.
 const WORTH_KEEPING: usize = 16 << 10;
 /// Bytes between two looks that make a connection a busy one.
 const BUSY: u64 = 1 << 20;

@@ -65,18 +65,22 @@ impl Kept {
         if count == 0 {
             return;
         }
-        match self.pieces.back_mut() {
-            // Two that are there at the same time are the same if they are at the same place.
-            Some(last)
-                if last.end() == self.put
-                    && last.memory.as_ptr_range() == memory.as_ptr_range()
-                    && last.range.end == range.start =>
-            {
-                last.range.end = range.end;
-            }
-            _ => self.pieces.push_back(Piece { at: self.put, memory: memory.clone(), range }),
+        let goes_on = self.ends_with(memory, range.start);
+        match self.pieces.back_mut().filter(|_| goes_on) {
+            Some(last) => last.range.end = range.end,
+            None => self.pieces.push_back(Piece { at: self.put, memory: memory.clone(), range }),
         }
         self.put += count;
+    }
+
+    /// Whether the last that is to be sent is what lies just before that in the memory.
+    pub(super) fn ends_with(&self, memory: &Bytes, end: usize) -> bool {
+        self.pieces.back().is_some_and(|last| {
+            // Two that are there at the same time are the same if they are at the same place.
+            last.end() == self.put
+                && last.memory.as_ptr_range() == memory.as_ptr_range()
+                && last.range.end == end
+        })
     }
 
     /// So many bytes are in the buffer by now: the others were acknowledged.

@@ -24,7 +24,7 @@
 //! | half-open connections | [`Limits::half_open`] at most; the oldest makes room |
 //! | connections whose owner has left, TIME-WAIT included | [`Limits::left`] at most, each for [`Limits::left_for`] at most |
 //! | buffers | of a size that falls with the number of connections; memory where data is, given back when there is none |
-//! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold; as much memory again to make others in |
+//! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold, which are the greater part of what they lie in; as much memory again to make others in |
 //! | what was lost | sent again when three acknowledgements have said so, and from then on one segment with each that comes; or when nothing was acknowledged for 200 ms |
 //! | a peer that is gone | asked every [`Limits::keep_alive`], reset after [`Limits::silence`] |
 

@@ -218,6 +218,43 @@ fn what_is_kept_goes_with_its_connection() {
     }
 }
 
+/// Or a peer that acknowledges nothing would have a connection hold much more than its buffer does.
+#[test]
+fn memory_is_kept_only_where_most_of_it_is_on_its_way() {
+    let mut net = Net::new(1500, 3);
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    let [(first, _), (second, there)] = [kept(bytes(1, 3 << 20)), kept(bytes(2, 2 << 20))];
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counts = wakes.clone();
+    let wake: Wake = Arc::new(move || _ = counts.fetch_add(1, Ordering::Relaxed));
+    net.machines[0].with(net.now, ids.1, |c| c.wake = Some(wake)).unwrap();
+    assert_eq!(net.send_kept(0, ids.1, &first, 0), 3 << 20);
+    assert_eq!(net.send_kept(0, ids.1, &second, 0), 1 << 20);
+    // The end of it is kept,
+    let mut came = 0;
+    let mut receive = |net: &mut Net, all: usize| {
+        let before = wakes.load(Ordering::Relaxed);
+        net.until(|net| {
+            came += net.receive(1, ids.0).unwrap().len();
+            came >= all
+        });
+        net.pass(Duration::from_millis(1));
+        wakes.load(Ordering::Relaxed) - before
+    };
+    receive(&mut net, 4 << 20);
+    assert_eq!(net.send_kept(0, ids.1, &second, 1 << 20), 1 << 20);
+    receive(&mut net, 5 << 20);
+    assert_eq!(net.send_kept(0, ids.1, &first, 0), 3 << 20);
+    // and otherwise copied; but for more than half its owner waits, and is woken once.
+    assert_eq!(net.send_kept(0, ids.1, &second, (2 << 20) - 300_000), 300_000);
+    assert_eq!(net.send_kept(0, ids.1, &second, 10), 0);
+    drop(second);
+    assert_eq!(there.strong_count(), 0);
+    let woken = receive(&mut net, (8 << 20) + 300_000);
+    assert_eq!(woken, 1);
+}
+
 #[test]
 fn who_can_send_no_more_is_told_so_whatever_he_sends() {
     let mut net = Net::new(1500, 3);
