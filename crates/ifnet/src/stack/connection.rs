@@ -40,7 +40,8 @@ pub(super) struct Connection {
     buffered: Buffered,
     kept: Kept,
     spares: Arc<Spares>,
-    recovery: Recovery,
+    /// None before a SYN was sent.
+    recovery: Option<Recovery>,
     pub(super) ends: Ends,
     pub(super) stage: Stage,
     pub(super) wake: Option<Wake>,
@@ -108,7 +109,7 @@ impl Connection {
             buffered,
             kept: Kept::default(),
             spares: Spares::new(room),
-            recovery: Recovery::default(),
+            recovery: None,
             ends,
             stage,
             wake: None,
@@ -165,7 +166,8 @@ impl Connection {
         {
             // It was good: nobody else knows how far we are.
             let repeats = segment.length == 0 && segment.acknowledges == self.acknowledged;
-            again = self.recovery.acknowledged(now, number, repeats);
+            let recovery = self.recovery.as_mut();
+            again = recovery.is_some_and(|it| it.acknowledged(now, number, repeats));
             self.acknowledged = segment.acknowledges;
         }
         if self.next.is_none() && !matches!(self.state(), State::Listen | State::SynSent) {
@@ -184,22 +186,29 @@ impl Connection {
 
     /// The socket has made segments.
     pub(super) fn note_sent(&mut self, now: Duration) {
-        match self.kept.numbers() {
-            Some((first, newest)) if first == newest => self.recovery.begin(first),
-            Some((_, newest)) => self.recovery.sent(now, newest),
-            None => {}
+        let Some((first, newest)) = self.kept.numbers() else { return };
+        let recovery = self.recovery.get_or_insert_with(|| Recovery::new(first));
+        if let Some(end) = self.kept.made_again() {
+            recovery.sent_again(end);
         }
+        recovery.sent(now, newest);
     }
 
     /// Whether the newest [acknowledgement](Self::acknowledgements) is to be shown to the socket again, because
     /// none has come for long.
     pub(super) fn probe(&mut self, now: Duration) -> bool {
-        self.recovery.probe(now)
+        let takes_more = self.takes_more();
+        self.recovery.as_mut().is_some_and(|recovery| takes_more && recovery.probe(now))
     }
 
     /// When to [`probe`](Self::probe) it.
     pub(super) fn probe_at(&self) -> Option<Duration> {
-        self.recovery.due_at()
+        self.recovery.as_ref().filter(|_| self.takes_more())?.due_at()
+    }
+
+    /// Whether the peer would take more: if not, smoltcp asks it for that.
+    fn takes_more(&self) -> bool {
+        self.acknowledged.is_none_or(|(_, window)| window > 0)
     }
 
     /// The newest acknowledgement once more, as often as it takes; and before that with another window, so that
@@ -207,12 +216,12 @@ impl Connection {
     pub(super) fn acknowledgements(&mut self) -> Option<[Outgoing; 2 + REPEATED as usize]> {
         let (next, (number, window)) = self.next.zip(self.acknowledged)?;
         if window == 0 {
-            // It is asked for more by smoltcp.
             return None;
         }
         let ended = match self.state() {
             State::Established | State::FinWait1 => 0,
-            State::CloseWait | State::Closing | State::LastAck => 1,
+            // Not where both have ended it: there smoltcp counts none.
+            State::CloseWait | State::Closing => 1,
             _ => return None,
         };
         let queued = self.buffered.socket(|socket| socket.recv_queue()) as u32;

@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(super) struct Kept {
     /// The sequence number of the first byte of the stream; none before a SYN was sent.
     begins: Option<u32>,
-    /// Behind the last of the newest segment.
+    /// Behind the last of the newest segment with data; and of the first since then that was made again.
     newest: u32,
+    again: Option<u32>,
     /// Bytes of the stream that were ever put into the buffer, and that have left it.
     put: u64,
     gone: u64,
@@ -36,17 +37,29 @@ struct Piece {
 impl Kept {
     /// A SYN of that number was sent.
     pub(super) fn begin(&mut self, syn: u32) {
-        self.begins = Some(syn.wrapping_add(1));
+        let first = syn.wrapping_add(1);
+        self.begins = Some(first);
+        self.newest = first;
     }
 
-    /// A segment up to that number was made.
-    pub(super) fn made(&mut self, end: u32) {
-        self.newest = end;
+    /// A segment with so many bytes from that number on was made.
+    pub(super) fn made(&mut self, sequence: u32, length: u32) {
+        let end = sequence.wrapping_add(length);
+        if (end.wrapping_sub(self.newest) as i32) > 0 {
+            self.newest = end;
+        } else if length > 0 {
+            self.again.get_or_insert(end);
+        }
     }
 
     /// The number of the first byte, and the one behind the newest segment.
     pub(super) fn numbers(&self) -> Option<(u32, u32)> {
         self.begins.map(|begins| (begins, self.newest))
+    }
+
+    /// Where the first of the segments ends that were made again since this was asked for the last time.
+    pub(super) fn made_again(&mut self) -> Option<u32> {
+        self.again.take()
     }
 
     /// Whether anything can be kept by now.

@@ -24,8 +24,8 @@
 //! | half-open connections | [`Limits::half_open`] at most; the oldest makes room |
 //! | connections whose owner has left, TIME-WAIT included | [`Limits::left`] at most, each for [`Limits::left_for`] at most |
 //! | buffers | of a size that falls with the number of connections; memory where data is, given back when there is none |
-//! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold, which are the greater part of what they lie in; as much memory again to make others in |
-//! | what was lost | sent again when three acknowledgements have said so, and from then on one segment with each that comes; or when nothing was acknowledged for 200 ms |
+//! | long replies | kept where they lie until they were acknowledged, with as many bytes as the buffer could hold, which are half of each reply at least, as a reply is of its memory: up to four times as much memory, if somebody has every reply end just so; and as much as the buffer to make others in |
+//! | what was lost | sent again when three acknowledgements have said so, and from then on one segment with each that comes; or when nothing was acknowledged for two round trips and 200 ms. What takes a second is left to smoltcp's timer |
 //! | a peer that is gone | asked every [`Limits::keep_alive`], reset after [`Limits::silence`] |
 
 mod address;

@@ -647,7 +647,10 @@ impl TxToken for Space<'_> {
         let mut memory = zeros(length);
         let (packet, _) = memory.split_at_mut(length);
         let outcome = f(packet.split_at_mut(ether::HEADER).1);
-        let (rest, behind) = finish(packet, self.finishing, self.kept).unwrap_or_default();
+        let Some((rest, behind)) = finish(packet, self.finishing, self.kept) else {
+            // smoltcp makes no other packets.
+            return outcome;
+        };
         let frame = match behind {
             Some((first, others)) => {
                 let front = memory.get(..first).unwrap_or_default().to_vec();
@@ -713,9 +716,8 @@ fn finish(packet: &mut [u8], finishing: Finishing, kept: &mut Kept) -> Option<Fi
     let segment = Segment::parse(transport)?;
     if segment.is_syn() {
         kept.begin(segment.sequence);
-        kept.made(segment.sequence.wrapping_add(1));
     } else {
-        kept.made(segment.sequence.wrapping_add(segment.length));
+        kept.made(segment.sequence, segment.length);
     }
     let headers = transport.len().checked_sub(segment.length as usize)?;
     let pseudo = pseudo_sum(source, destination, TCP, transport.len());

@@ -69,8 +69,8 @@ impl Replies {
     }
 }
 
-/// Whether so much is to be sent that copying it takes longer than anything else, and most of the memory that it
-/// lies in: none of it is free before the last byte was sent.
+/// Whether so much is to be sent that copying it takes longer than anything else, and at least half of the memory
+/// that it lies in: none of it is free before the last byte was sent.
 fn is_worth_keeping(connection: &Connection) -> bool {
     let unsent = connection.unsent().len();
     unsent >= LONG && unsent >= connection.outgoing.capacity() / 2

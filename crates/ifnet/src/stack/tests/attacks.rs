@@ -3,7 +3,11 @@
 use super::{NFS, Net, address, config, mac};
 use crate::MacAddress;
 use crate::ether;
+use crate::frame::Frame;
+use crate::offload::Unfinished;
+use crate::stack::connection::Ends;
 use crate::stack::packet::{Outgoing, TCP, build, sum};
+use crate::stack::segment::Segment;
 use crate::stack::{Config, Limits, Reason};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -150,6 +154,67 @@ fn what_nobody_can_have_sent_is_dropped_for_the_reason_that_is_counted() {
     let mut wrong = valid.clone();
     wrong[12] = 0x12;
     check(&wrong, Some(Reason::Protocol));
+}
+
+/// An acknowledgement from the second machine, which it did not make.
+fn acknowledgement(ends: Ends, sequence: u32, number: u32, window: u16) -> Frame {
+    let Ends { local, peer } = ends;
+    let mut packet = build(peer.ip(), local.ip(), TCP, 64, 20, |payload| {
+        Segment::make(payload, (peer.port(), local.port()), sequence);
+        Segment::acknowledge(payload, (number, window));
+    })
+    .unwrap();
+    packet[..ether::HEADER].copy_from_slice(&ether::header(mac(1), mac(2), 0x0800));
+    Frame::unfinished(packet.to_vec(), Unfinished::segment(34, true, None))
+}
+
+/// The numbers and lengths of the segments with data that the first machine makes.
+fn data_of(net: &mut Net) -> Vec<(u32, usize)> {
+    let (frames, _) = net.machines[0].settle(net.now, usize::MAX);
+    let segment = |frame: &Frame| Segment::parse(&frame[34..]).unwrap();
+    let all = frames.iter().filter(|frame| frame[12..14] == [8, 0]).map(segment);
+    let data = all.filter(|it| it.length > 0);
+    data.map(|it| (it.sequence, it.length as usize)).collect()
+}
+
+/// It has dropped what had come already.
+#[test]
+fn who_had_no_room_for_what_was_sent_gets_it_when_he_has() {
+    for full in [50, 500, 1500] {
+        let mut net = Net::new(1500, 5);
+        net.listen(0, NFS);
+        let ids = net.connect(false);
+        net.ping(ids);
+        net.pass(Duration::from_millis(500));
+        let ends = net.accepted[0].lock().unwrap()[0].1;
+        assert_eq!(net.send(0, ids.1, &[9; 2000]), 2000);
+        let sent = data_of(&mut net);
+        let [(first, 1460), (second, 540)] = sent[..] else { panic!("{sent:?}") };
+        // What the second machine would say next.
+        assert_eq!(net.send(1, ids.0, &[1]), 1);
+        let (frames, _) = net.machines[1].settle(net.now, usize::MAX);
+        let sequence = Segment::parse(&frames[0][34..]).unwrap().sequence;
+        assert_eq!(second, first.wrapping_add(1460));
+        net.now += Duration::from_millis(1);
+        net.machines[0].input_frame(net.now, &acknowledgement(ends, sequence, second, 0));
+        assert_eq!(data_of(&mut net), []);
+        let opens = net.now + Duration::from_millis(full);
+        while let Some(due) = net.machines[0].due_at().filter(|due| *due < opens) {
+            net.now = net.now.max(due);
+            let asked = data_of(&mut net);
+            assert!(asked.iter().all(|(_, length)| *length == 1), "{asked:?}");
+        }
+        net.now = opens;
+        net.machines[0].input_frame(net.now, &acknowledgement(ends, sequence, second, 60_000));
+        let mut again = data_of(&mut net);
+        while again.is_empty() {
+            let due = net.machines[0].due_at().unwrap();
+            assert!(due < opens + Duration::from_secs(3), "{full} ms: {:?}", due - opens);
+            net.now = net.now.max(due);
+            again = data_of(&mut net);
+        }
+        assert_eq!(again, [(second, 540)], "{full} ms");
+    }
 }
 
 #[test]

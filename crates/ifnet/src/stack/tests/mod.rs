@@ -38,12 +38,20 @@ pub(super) struct Net {
     /// Connections that a machine has taken.
     pub(super) accepted: [Accepted; 2],
     pub(super) weather: Weather,
-    /// Which frames of the second machine with data are lost, the next being 0.
+    /// Which frames of the second machine with new data are lost, the next being 0.
     pub(super) lost: Vec<usize>,
     /// How long a frame takes at least.
     pub(super) delay: Duration,
-    /// Bytes that were carried from the second machine.
+    /// How long it is under way alone, and when the last was in each direction.
+    pub(super) wire: Duration,
+    busy: [Duration; 2],
+    /// What goes to the first machine arrives no sooner.
+    pub(super) paused: Duration,
+    /// Bytes that were carried from the second machine, the furthest of them, and how many frames with data were
+    /// behind that.
     pub(super) carried: usize,
+    furthest: Option<u32>,
+    pub(super) again: usize,
     /// What is sent unfinished is finished on the way.
     pub(super) finishes: bool,
     under_way: BTreeMap<(Duration, u64), (usize, Frame)>,
@@ -78,7 +86,12 @@ impl Net {
             weather: Weather::default(),
             lost: Vec::new(),
             delay: Duration::from_micros(50),
+            wire: Duration::ZERO,
+            busy: [Duration::ZERO; 2],
+            paused: Duration::ZERO,
             carried: 0,
+            furthest: None,
+            again: 0,
             finishes: true,
             under_way: BTreeMap::new(),
             count: 0,
@@ -147,11 +160,15 @@ impl Net {
         }
         if to == 0 && frame.len() > 100 {
             self.carried += frame.len();
-            let is_next = self.lost.first() == Some(&0);
-            self.lost.retain(|next| *next > 0);
-            self.lost.iter_mut().for_each(|next| *next -= 1);
-            if is_next {
-                return;
+            if !self.is_furthest(&frame) {
+                self.again += 1;
+            } else if !self.lost.is_empty() {
+                let is_next = self.lost.first() == Some(&0);
+                self.lost.retain(|next| *next > 0);
+                self.lost.iter_mut().for_each(|next| *next -= 1);
+                if is_next {
+                    return;
+                }
             }
         }
         let copies = if self.random(1000) < twice { 2 } else { 1 };
@@ -161,8 +178,31 @@ impl Net {
                 delay += Duration::from_micros(self.random(500));
             }
             self.count += 1;
-            self.under_way.insert((self.now + delay, self.count), (to, frame.clone()));
+            let mut at = self.now + delay;
+            if to == 0 {
+                at = at.max(self.paused);
+            }
+            if let Some(busy) = self.busy.get_mut(to).filter(|_| self.wire > Duration::ZERO) {
+                at = at.max(*busy + self.wire);
+                *busy = at;
+            }
+            self.under_way.insert((at, self.count), (to, frame.clone()));
         }
+    }
+
+    /// Whether its data is behind what was carried before.
+    fn is_furthest(&mut self, frame: &Frame) -> bool {
+        let headers = if frame.get(14).is_some_and(|first| first >> 4 == 4) { 34 } else { 54 };
+        let Some(number) = frame.get(headers + 4..).and_then(|rest| rest.first_chunk()) else {
+            return true;
+        };
+        let number = u32::from_be_bytes(*number);
+        let is_later = |furthest: u32| (number.wrapping_sub(furthest) as i32) > 0;
+        let is_furthest = self.furthest.is_none_or(is_later);
+        if is_furthest {
+            self.furthest = Some(number);
+        }
+        is_furthest
     }
 
     /// Goes on to when something happens next; `false` if nothing is going to.

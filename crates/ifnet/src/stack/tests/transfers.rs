@@ -329,6 +329,84 @@ fn nothing_is_sent_twice_to_who_is_far_away() {
     assert!(net.carried < length + length / 10, "{} bytes", net.carried);
 }
 
+/// A connection whose window is open, and of which it is known how long an acknowledgement takes.
+fn running(delay: Duration) -> (Net, (ConnectionId, ConnectionId)) {
+    let mut net = Net::new(1500, 5);
+    (net.delay, net.wire) = (delay, Duration::from_nanos(1200));
+    net.listen(0, NFS);
+    let ids = net.connect(false);
+    time_of(&mut net, ids, 6_000_000);
+    net.pass(Duration::from_secs(1));
+    net.again = 0;
+    (net, ids)
+}
+
+/// How long so many bytes take.
+fn time_of(net: &mut Net, ids: (ConnectionId, ConnectionId), length: usize) -> Duration {
+    let (all, began) = (bytes(4, length), net.now);
+    let (mut sent, mut came) = (0, Vec::new());
+    net.until(|net| {
+        sent += net.send(1, ids.0, &all[sent..]);
+        came.extend(net.receive(0, ids.1).unwrap());
+        came.len() == length
+    });
+    assert!(came == all);
+    net.now - began
+}
+
+/// Who answers later than before, or not for a while, has lost nothing.
+#[test]
+fn little_is_sent_twice_to_who_becomes_slower_or_pauses() {
+    for delay in [150, 300] {
+        let (mut net, ids) = running(Duration::from_micros(500));
+        net.delay = Duration::from_millis(delay);
+        time_of(&mut net, ids, 3_000_000);
+        for _ in 0..20 {
+            time_of(&mut net, ids, 500);
+            net.pass(Duration::from_secs(3));
+        }
+        assert!(net.again <= 3, "{} segments sent again at {delay} ms", net.again);
+    }
+    for pause in [250, 600, 900] {
+        let (mut net, ids) = running(Duration::from_micros(50));
+        net.paused = net.now + Duration::from_millis(pause);
+        time_of(&mut net, ids, 3_000_000);
+        assert!(net.again <= 2, "{} segments sent again after {pause} ms", net.again);
+    }
+}
+
+/// Where much is lost, it takes as long again as with the timer alone, and no longer.
+#[test]
+fn what_takes_long_is_left_to_the_timer() {
+    let most = Duration::from_secs(3);
+    for delay in [Duration::from_micros(50), Duration::from_millis(5)] {
+        // The second half, behind which nothing comes.
+        let (mut net, ids) = running(delay);
+        net.lost = (360..720).collect();
+        let took = time_of(&mut net, ids, 1 << 20);
+        assert!(took < most && net.lost.is_empty(), "{took:?}");
+        // Every second one for some time.
+        let (mut net, ids) = running(delay);
+        net.lost = (300..600).step_by(2).collect();
+        let took = time_of(&mut net, ids, 3_000_000);
+        assert!(took < most && net.lost.is_empty(), "{took:?}");
+        // All, for longer than the timer takes: it goes back to the first of them, and that is all.
+        let (mut net, ids) = running(delay);
+        net.weather.lost = 1000;
+        let all = bytes(5, 2_000_000);
+        assert_eq!(net.send(1, ids.0, &all), all.len());
+        net.pass(Duration::from_millis(1500));
+        (net.weather.lost, net.again) = (0, 0);
+        let (began, mut came) = (net.now, 0);
+        net.until(|net| {
+            came += net.receive(0, ids.1).unwrap().len();
+            came == all.len()
+        });
+        let took = net.now - began;
+        assert!(took < most && net.again == 0, "{took:?}, {} segments sent again", net.again);
+    }
+}
+
 /// The sizes of what a machine sends on a connection that nobody hinders.
 fn sizes(mtu: usize, v6: bool, offloads: bool) -> Vec<(usize, usize)> {
     let mut net = Net::new(mtu, 1);
