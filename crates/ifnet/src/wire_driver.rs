@@ -100,7 +100,12 @@ impl Driver for WireDriver {
             return Err(DropReason::NoPeer);
         }
         let room = CAPACITY.saturating_sub(queue.frames.len()).min(frames.len());
-        queue.frames.extend(frames.drain(..room));
+        let waiting = frames.drain(..room).map(|mut frame| {
+            // Until there is room it holds nothing but itself: others have given it up by then, perhaps.
+            frame.gather();
+            frame
+        });
+        queue.frames.extend(waiting);
         queue.sender_waits |= !frames.is_empty();
         if frames.is_empty() { Ok(()) } else { Err(DropReason::QueueFull) }
     }

@@ -5,7 +5,7 @@ use super::machine::{Machine, News};
 use super::sockets::{Datagrams, Listener, Stream};
 use super::{AddressError, Config, Limits, Network, Reason, Route, Usage};
 use crate::MacAddress;
-use crate::frame::Frames;
+use crate::frame::{Frame, Frames};
 use holm_lifetime::sync::Mutex;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -334,6 +334,8 @@ impl Outbox {
         let stuck = self.frames.is_empty() || (room == 0 && !came);
         if stuck && alarm.is_none() {
             self.sending = false;
+            // They may wait for longer than their connections live, and hold nothing else meanwhile.
+            self.frames.iter_mut().for_each(Frame::gather);
             return None;
         }
         let rest = self.frames.split_off(room.min(self.frames.len()));
@@ -348,3 +350,23 @@ const SHARE_OF_A_TICK: usize = if cfg!(shuttle) { 1 } else { 8 << 20 };
 const COST: usize = 1 << 10;
 /// Frames that wait until there is room. Connections that have more to send wait, too.
 const FRAMES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn what_waits_for_room_is_in_one_part() {
+        let frame = || {
+            let parts = vec![Bytes::from_static(&[2; 9]), Bytes::from_static(&[3; 9])];
+            Frame::of_parts(vec![1; 60], parts, None)
+        };
+        let mut outbox = Outbox { frames: vec![frame(), frame()], ..Outbox::default() };
+        assert!(outbox.claim());
+        let load = outbox.next(1).unwrap();
+        assert_eq!(load.frames[0].parts().count(), 3, "it is sent as it is");
+        assert_eq!(outbox.next(0), None);
+        assert_eq!((outbox.frames[0].parts().count(), &outbox.frames), (1, &vec![frame()]));
+    }
+}

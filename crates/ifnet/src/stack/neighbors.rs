@@ -70,7 +70,7 @@ impl Neighbors {
     }
 
     /// Where to send a packet for the neighbour at `address`.
-    pub(super) fn way(&mut self, now: Duration, address: IpAddr, packet: Outgoing) -> Way {
+    pub(super) fn way(&mut self, now: Duration, address: IpAddr, mut packet: Outgoing) -> Way {
         if let Some(known) = self.known.get_mut(&address) {
             let silent = now.saturating_sub(known.heard);
             if silent < LIFETIME {
@@ -95,6 +95,8 @@ impl Neighbors {
             return Way::Lost { ask };
         }
         self.bytes += packet.len();
+        // It may wait for longer than its connection lives, and holds nothing else meanwhile.
+        packet.gather();
         wanted.waiting.push(packet);
         Way::Waits { ask }
     }
@@ -273,6 +275,17 @@ mod tests {
         assert_eq!(neighbors.way(second(9), ip(7), packet().into()), Way::Lost { ask: false });
         while neighbors.due(second(9)).is_some() {}
         assert_eq!((neighbors.bytes, neighbors.wanted.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_is_in_one_part() {
+        let mut neighbors = Neighbors::new(MOST);
+        let parts = vec![bytes::Bytes::from_static(&[2; 9])];
+        let packet = Outgoing::of_parts(vec![1], parts, None);
+        let whole = packet.clone();
+        assert_eq!(neighbors.way(second(0), ip(0), packet), Way::Waits { ask: true });
+        let waited = neighbors.learn(second(0), ip(0), MAC).pop().unwrap();
+        assert_eq!((waited.parts().count(), &waited), (1, &whole));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::sockets::Sockets;
 use crate::world::{Diary, Keeps, World, frame, named, new};
-use holm_ifnet::{DropReason, LinkState, Request, RequestError};
+use bytes::Bytes;
+use holm_ifnet::{DropReason, Frame, LinkState, Request, RequestError};
 use holm_lifetime::Deadline;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -73,6 +74,34 @@ fn wire_that_is_full_gets_the_rest_in_order_when_there_is_room() {
     }
     sender.wait_for_room();
     assert!(wire.room() > 0);
+}
+
+/// What waits is not bounded by what it lies in.
+#[test]
+fn frame_that_waits_for_room_holds_no_memory_of_others() {
+    let world = World::new();
+    let ns = world.create("blue");
+    let (ours, theirs) = Sockets::pair();
+    let wire = ns.create(new("w"), ours).unwrap();
+    ns.tell("w", Request::SetUp(true));
+    let memory = Arc::new([7_u8; 1000]);
+    struct Holds(Arc<[u8; 1000]>);
+    impl AsRef<[u8]> for Holds {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
+        }
+    }
+    let mut sent = 0;
+    while wire.room() > 0 {
+        let part = Bytes::from_owner(Holds(memory.clone()));
+        wire.transmit(&mut vec![Frame::of_parts(frame(sent, 100).to_vec(), vec![part], None)]);
+        sent += 1;
+    }
+    assert_eq!(Arc::strong_count(&memory), 1);
+    for n in 0..sent {
+        let whole = receive(&theirs).unwrap();
+        assert_eq!((number(&whole), &whole[100..]), (n, &memory[..]));
+    }
 }
 
 #[test]

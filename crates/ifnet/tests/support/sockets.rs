@@ -53,7 +53,8 @@ impl Wire for Sockets {
     fn send(&self, frames: &mut Frames) -> io::Result<Sent> {
         let mut sent = Sent::default();
         while let Some(frame) = frames.first() {
-            match rustix::net::send(&self.ours, frame, SendFlags::NOSIGNAL) {
+            let whole = frame.parts().collect::<Vec<_>>().concat();
+            match rustix::net::send(&self.ours, &whole, SendFlags::NOSIGNAL) {
                 Ok(n) => {
                     sent.frames += 1;
                     sent.bytes += n as u64;
@@ -64,6 +65,10 @@ impl Wire for Sockets {
             frames.remove(0);
         }
         Ok(sent)
+    }
+
+    fn gathers(&self) -> bool {
+        true
     }
 
     fn has_peer(&self) -> bool {
