@@ -39,6 +39,7 @@ pub fn difference(running: &[NamespaceView], before: &Config, wanted: &Config) -
             del_link: gone(&links, &spec.link).map(|link| link.name.clone()).collect(),
             add_link: new(&links, &spec.link),
             set_link: Vec::new(),
+            set_far: Vec::new(),
             del_addr: gone(&addrs, &spec.addr).cloned().collect(),
             add_addr: new(&addrs, &spec.addr),
             del_route: gone(&routes, &spec.route).cloned().collect(),

@@ -63,6 +63,9 @@ pub struct LinkSpec {
     /// `pair`: the namespace that the other end is in; by default the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_ns: Option<String>,
+    /// `pair`: what the other end is like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_link: Option<PeerLinkSpec>,
     /// `lagg`: how it uses its ports; by default `failover`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proto: Option<LaggProto>,
@@ -95,11 +98,37 @@ impl LinkSpec {
             netns: None,
             peer: None,
             peer_ns: None,
+            peer_link: None,
             proto: None,
             ports: Vec::new(),
             hash: None,
             lacp: None,
         }
+    }
+}
+
+/// What the other end of a pair is like. What is not said is as usual, but for the MTU, which is that of this end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PeerLinkSpec {
+    /// Whether it may carry frames.
+    #[serde(default = "yes")]
+    pub up: bool,
+    /// Bytes that one frame may carry, 576 to 65521.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Its MAC address; otherwise one that follows from the names of its namespace and itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("02:00:5e:10:00:02"))]
+    pub mac: Option<String>,
+    /// What its link is said to be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaSpec>,
+}
+
+impl Default for PeerLinkSpec {
+    fn default() -> Self {
+        Self { up: true, mtu: None, mac: None, media: None }
     }
 }
 

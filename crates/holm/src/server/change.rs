@@ -52,6 +52,8 @@ pub struct Alteration {
     pub add_link: Vec<LinkSpec>,
     /// Interfaces that stay and become others, before any goes or comes: which, and how.
     pub set_link: Vec<(String, LinkPatch)>,
+    /// Ends of pairs that are said of by their other ends become others.
+    pub set_far: Vec<(FarEnd, LinkPatch)>,
     /// Addresses that go.
     pub del_addr: Vec<AddrSpec>,
     /// Addresses that come.
@@ -64,6 +66,33 @@ pub struct Alteration {
     pub limits: Option<LimitsSpec>,
     /// Others on this machine who may open files past the network.
     pub local: Option<LocalChange>,
+}
+
+/// An end of a pair of which its other end speaks, and which side of it is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FarEnd {
+    /// That of this name here: what it is called, and of which lagg it is a port.
+    Here(String),
+    /// The other end of the link of this name: what that says of it.
+    Of(String),
+}
+
+impl Alteration {
+    /// The far ends that are here and become others.
+    pub(super) fn set_here(&self) -> impl Iterator<Item = (&String, &LinkPatch)> {
+        self.set_far.iter().filter_map(|(end, patch)| match end {
+            FarEnd::Here(name) => Some((name, patch)),
+            FarEnd::Of(_) => None,
+        })
+    }
+
+    /// The links here whose other ends become others.
+    pub(super) fn set_other_ends(&self) -> impl Iterator<Item = (&String, &LinkPatch)> {
+        self.set_far.iter().filter_map(|(end, patch)| match end {
+            FarEnd::Of(name) => Some((name, patch)),
+            FarEnd::Here(_) => None,
+        })
+    }
 }
 
 /// How it becomes other programs that may open files past the network.
@@ -118,10 +147,14 @@ impl fmt::Display for Alteration {
         let links = self.add_link.iter().map(|link| &link.name);
         parts.extend(self.del_link.iter().map(|name| format!(" link {name} {removed}")));
         parts.extend(links.map(|name| format!(" link {name} {added}")));
-        parts.extend(self.set_link.iter().map(|(name, patch)| match &patch.name {
+        let own = self.set_link.iter().map(|(name, patch)| (name, patch));
+        parts.extend(own.chain(self.set_here()).map(|(name, patch)| match &patch.name {
             Some(to) => format!(" link {name} changed and called {to}"),
             None => format!(" link {name} changed"),
         }));
+        parts.extend(
+            self.set_other_ends().map(|(name, _)| format!(" other end of link {name} changed")),
+        );
         parts.extend(self.del_addr.iter().map(|addr| format!(" address {addr} {removed}")));
         parts.extend(self.add_addr.iter().map(|addr| format!(" address {addr} {added}")));
         parts.extend(self.del_route.iter().map(|route| format!(" route {route} {removed}")));

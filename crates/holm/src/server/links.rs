@@ -64,15 +64,14 @@ impl Server {
     }
 
     /// Gives a namespace one interface less, with its addresses, and waits until nobody uses it. That of
-    /// a lagg leaves it.
+    /// a lagg leaves it, and that of a pair takes the other end with it.
     ///
     /// # Errors
     ///
     /// [`Error::StillHeld`] when `wait` passes; it goes as soon as it can.
     pub fn del_link(&self, ns: &str, name: &str, wait: Deadline) -> Result<(), Error> {
-        let del_link = vec![name.to_owned()];
-        let del = Alteration { name: ns.into(), del_link, ..Alteration::default() };
-        let changed = self.change(vec![Change::Alter(del)]).map_err(first)?;
+        let removal = self.removal_of_link(ns, name)?;
+        let changed = self.change(vec![removal]).map_err(first)?;
         for leaving in changed.links {
             leaving.wait(wait).map_err(|leaving| still_held(ns, &leaving))?;
         }
@@ -86,8 +85,8 @@ impl Server {
     /// [`Error`]; then nothing has changed.
     pub fn set_link(&self, ns: &str, name: &str, patch: LinkPatch) -> Result<LinkView, Error> {
         let now = patch.name.clone().unwrap_or_else(|| name.to_owned());
-        let set_link = vec![(name.to_owned(), patch)];
-        self.alter_one(Alteration { name: ns.into(), set_link, ..Alteration::default() })?;
+        let changes = self.changes_of_link(ns, name, patch)?;
+        self.change(changes).map_err(first)?;
         self.link(ns, &now)
     }
 

@@ -36,6 +36,7 @@ mod commit;
 mod doors;
 mod error;
 mod events;
+mod far_ends;
 mod link_news;
 mod links;
 mod listeners;
@@ -48,7 +49,7 @@ mod tenants;
 mod view;
 mod wires;
 
-pub use change::{Alteration, Change, LocalChange};
+pub use change::{Alteration, Change, FarEnd, LocalChange};
 pub use error::{Error, Refused};
 pub use events::Events;
 

@@ -5,11 +5,12 @@
 //! those between which the end moves and the one that speaks of the pair, and all of them are claimed.
 
 use super::commit::set_limits_at_own_links;
+use super::far_ends::{name_of, speaker};
 use super::network::{Network, Site, if_name};
 use super::tenants::{Tenant, Tenants};
 use super::{Error, Server};
 use crate::model::{LinkKind, LinkMove, LinkSpec, LinkView, NamespaceSpec};
-use holm_ifnet::{IfName, MoveError, NsInterfaces};
+use holm_ifnet::{IfName, MoveError};
 use holm_netns::Namespace;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,24 +173,4 @@ impl Move {
         });
         links.filter_map(|link| link.peer.clone()).collect()
     }
-}
-
-fn name_of(tenant: &Tenant) -> &str {
-    tenant.ns.id().name.as_str()
-}
-
-/// Who speaks of the pair whose other end is called so in that namespace, and how.
-fn speaker<'t>(tenants: &'t Tenants, ns: &str, name: &str) -> Option<(&'t Tenant, &'t LinkSpec)> {
-    let all = tenants.live.iter().flat_map(|(at, tenant)| {
-        let links = tenant.network.links.iter().map(move |link| (tenant, link));
-        links.filter(move |(_, link)| {
-            link.peer.as_deref() == Some(name) && link.peer_ns.as_ref().unwrap_or(at) == ns
-        })
-    });
-    // Not one that went by itself, and of which that is still to be found out.
-    let is_there = |interfaces: &NsInterfaces, link: &LinkSpec| {
-        link.if_name().is_ok_and(|name| interfaces.find(name).is_some())
-    };
-    let mut all = all.filter(|(tenant, link)| is_there(&tenant.interfaces, link));
-    all.next()
 }

@@ -11,7 +11,7 @@ use super::listeners::Programmes;
 use super::prepare::served;
 use super::wires::{self, Elsewhere};
 use crate::model::{
-    AddrSpec, LacpSpec, LinkKind, LinkPatch, LinkSpec, MediaSpec, NamespaceSpec, RouteSpec,
+    AddrSpec, LacpSpec, LinkKind, LinkPatch, LinkSpec, NamespaceSpec, PeerLinkSpec, RouteSpec,
 };
 use crate::stack::AtOwnLinks;
 use holm_ifnet::aggregation::LaggRequest;
@@ -48,6 +48,8 @@ pub(super) enum Step {
     Destroy(LinkSpec),
     /// Asks an interface something.
     Ask(Asked),
+    /// The same of one in that namespace.
+    AskThere(String, Asked),
     Rename {
         from: IfName,
         to: IfName,
@@ -108,12 +110,21 @@ impl Network {
         let ns = &change.name;
         let mut after = self.clone();
         for (name, patch) in &change.set_link {
+            if after.link(name).is_none() {
+                return Err(none(ns, name));
+            }
+            after.patch(ns, name, patch)?;
+        }
+        for (name, patch) in change.set_other_ends() {
+            let link = after.links.iter_mut().find(|link| link.name == *name);
+            patch.apply_to_peer(link.ok_or_else(|| none(ns, name))?);
+        }
+        for (name, patch) in change.set_here() {
             after.patch(ns, name, patch)?;
         }
         for name in &change.del_link {
             let link = after.links.iter().position(|link| link.name == *name);
-            let none = || Error::NotFound(format!("namespace {ns} has no link {name} of its own"));
-            let gone = after.links.remove(link.ok_or_else(none)?);
+            let gone = after.links.remove(link.ok_or_else(|| none(ns, name))?);
             if !change.add_link.iter().any(|link| link.name == *name) {
                 after.forget(name);
                 let far = gone.peer.filter(|_| gone.peer_ns.is_none());
@@ -141,9 +152,6 @@ impl Network {
 
     /// An interface becomes another.
     fn patch(&mut self, ns: &str, name: &str, patch: &LinkPatch) -> Result<(), Error> {
-        if self.link(name).is_none() {
-            return Err(Error::NotFound(format!("namespace {ns} has no link {name} of its own")));
-        }
         let to = patch.name.as_deref().unwrap_or(name);
         if to != name {
             if name == lo::KIND {
@@ -254,7 +262,14 @@ impl Network {
     /// How this becomes that, by an alteration.
     pub(super) fn plan_of(&self, change: &Alteration, after: &Self) -> Result<Plan, Error> {
         let (mut before, mut renames) = (self.clone(), Vec::new());
-        for (name, patch) in &change.set_link {
+        for (name, patch) in change.set_other_ends() {
+            let link = before.links.iter_mut().find(|link| link.name == *name);
+            if let (Some(link), Some(to)) = (link, &patch.name) {
+                link.peer = Some(to.clone());
+            }
+        }
+        let own = change.set_link.iter().map(|(name, patch)| (name, patch));
+        for (name, patch) in own.chain(change.set_here()) {
             if let Some(to) = patch.name.as_ref().filter(|to| *to != name) {
                 before.rename(name, to);
                 renames.push(Step::Rename { from: if_name(name)?, to: if_name(to)? });
@@ -303,7 +318,8 @@ impl Network {
         }
         for new in &news {
             let old = self.link(&new.name).filter(|_| !comes(new));
-            saying.extend(settings(old, new)?);
+            saying.extend(settings(old, new)?.into_iter().map(Step::Ask));
+            saying.extend(settings_of_other_end(old, new)?);
         }
         for new in &news {
             let old = self.link(&new.name).filter(|_| !comes(new));
@@ -350,6 +366,14 @@ impl Network {
     }
 }
 
+impl LinkSpec {
+    /// What it is then.
+    pub(super) fn patched(mut self, patch: &LinkPatch) -> Self {
+        patch.apply(&mut self);
+        self
+    }
+}
+
 impl LinkPatch {
     /// What is said here becomes part of a spec; names of it and of others are looked after elsewhere.
     fn apply(&self, link: &mut LinkSpec) {
@@ -357,11 +381,7 @@ impl LinkPatch {
         link.mtu = self.mtu.or(link.mtu);
         link.mac = self.mac.clone().or_else(|| link.mac.take());
         if let Some(media) = &self.media {
-            let before = link.media.take().unwrap_or_default();
-            link.media = Some(MediaSpec {
-                speed: media.speed.or(before.speed),
-                full_duplex: media.full_duplex.or(before.full_duplex),
-            });
+            link.media = Some(media.or(link.media.take()));
         }
         link.proto = self.proto.or(link.proto);
         link.hash = self.hash.clone().or_else(|| link.hash.take());
@@ -375,6 +395,21 @@ impl LinkPatch {
             });
         }
     }
+
+    /// What is said here becomes part of what the spec of a pair says of the other end, and so does the name.
+    fn apply_to_peer(&self, link: &mut LinkSpec) {
+        link.peer = self.name.clone().or_else(|| link.peer.take());
+        let mut peer = link.peer_link.take().unwrap_or_default();
+        peer.up = self.up.unwrap_or(peer.up);
+        peer.mtu = self.mtu.or(peer.mtu);
+        peer.mac = self.mac.clone().or(peer.mac);
+        peer.media = self.media.as_ref().map(|media| media.or(peer.media.clone())).or(peer.media);
+        link.peer_link = Some(peer).filter(|peer| *peer != PeerLinkSpec::default());
+    }
+}
+
+fn none(ns: &str, name: &str) -> Error {
+    Error::NotFound(format!("namespace {ns} has no link {name}"))
 }
 
 /// Whether one can become the other without being destroyed.
@@ -385,6 +420,7 @@ fn is_same(one: &LinkSpec, other: &LinkSpec) -> bool {
         mtu: None,
         mac: None,
         media: None,
+        peer_link: None,
         proto: None,
         ports: Vec::new(),
         hash: None,
@@ -393,8 +429,11 @@ fn is_same(one: &LinkSpec, other: &LinkSpec) -> bool {
     };
     // What is not said any more is what a new one would have.
     let unsaid = |one: bool, other: bool| one && !other;
-    let as_new = unsaid(one.mtu.is_some(), other.mtu.is_some())
-        || unsaid(one.mac.is_some(), other.mac.is_some());
+    let as_new = |one: &LinkSpec, other: &LinkSpec| {
+        unsaid(one.mtu.is_some(), other.mtu.is_some())
+            || unsaid(one.mac.is_some(), other.mac.is_some())
+    };
+    let as_new = as_new(one, other) || as_new(&one.other_end(), &other.other_end());
     rest(one) == rest(other) && (!as_new || one.kind == LinkKind::Lo)
 }
 
@@ -407,11 +446,11 @@ fn common(old: &LinkSpec, new: Option<&LinkSpec>, stays: impl Fn(&str) -> bool) 
 
 /// What is said of a link beside its ports and addresses. One that is new was made with it, but for its
 /// media.
-fn settings(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Step>, Error> {
+fn settings(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Asked>, Error> {
     let mut steps = Vec::new();
     let undo = |request: Option<Request>| request;
     let mut say = |request: Request, undo: Option<Request>| -> Result<(), Error> {
-        steps.push(Step::Ask(Asked { name: name_of(new)?, request, undo }));
+        steps.push(Asked { name: name_of(new)?, request, undo });
         Ok(())
     };
     let (is, was) = (new.to_media(), old.map(LinkSpec::to_media).unwrap_or_default());
@@ -437,6 +476,24 @@ fn settings(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Step>, Error> 
         }
     }
     Ok(steps)
+}
+
+/// What is said of the other end, if it is a pair. One that is new was made with it, but for its media.
+fn settings_of_other_end(old: Option<&LinkSpec>, new: &LinkSpec) -> Result<Vec<Step>, Error> {
+    if new.kind != LinkKind::Pair {
+        return Ok(Vec::new());
+    }
+    let (was, is) = (old.map(LinkSpec::other_end), new.other_end());
+    let mut all = settings(was.as_ref(), &is)?;
+    if let Some(was) = was.filter(|was| was.up != is.up) {
+        let (request, undo) = (Request::SetUp(is.up), Some(Request::SetUp(was.up)));
+        all.push(Asked { name: name_of(&is)?, request, undo });
+    }
+    let step = |asked| match &new.peer_ns {
+        Some(ns) => Step::AskThere(ns.clone(), asked),
+        None => Step::Ask(asked),
+    };
+    Ok(all.into_iter().map(step).collect())
 }
 
 fn ask(link: &LinkSpec, request: Request, undo: Request) -> Result<Step, Error> {
@@ -497,6 +554,7 @@ impl Site {
             Step::Create(spec) => wires::create(self, spec, elsewhere),
             Step::Destroy(spec) => self.destroy(spec, leaving),
             Step::Ask(asked) => self.ask(asked.name, &asked.request),
+            Step::AskThere(ns, asked) => (elsewhere.find)(ns)?.ask(asked.name, &asked.request),
             Step::Rename { from, to } => self.rename(*from, *to, elsewhere),
             Step::Routes { after, .. } => self.set_routes(after),
         }
@@ -508,7 +566,10 @@ impl Site {
             Step::Create(spec) => self.destroy(spec, &mut Vec::new()),
             Step::Destroy(spec) => wires::create(self, spec, elsewhere),
             Step::Ask(Asked { name, undo: Some(undo), .. }) => self.ask(*name, undo),
-            Step::Ask(Asked { undo: None, .. }) => Ok(()),
+            Step::AskThere(ns, Asked { name, undo: Some(undo), .. }) => {
+                (elsewhere.find)(ns)?.ask(*name, undo)
+            }
+            Step::Ask(_) | Step::AskThere(..) => Ok(()),
             Step::Rename { from, to } => self.rename(*to, *from, elsewhere),
             Step::Routes { before, .. } => self.set_routes(before),
         }

@@ -8,7 +8,7 @@ use super::operations::Desk;
 use super::tenants::{KnownExport, Tenant};
 use super::{Error, Refused, Server};
 use crate::local::Door;
-use crate::model::{AddrSpec, ExportSpec, ListenSpec, LocalSpec, NamespaceSpec};
+use crate::model::{AddrSpec, ExportSpec, LinkSpec, ListenSpec, LocalSpec, NamespaceSpec};
 use crate::nfs::{Nfs, Paths, Served};
 use crate::spec::{Checked, network_problems};
 use crate::state::Incarnation;
@@ -165,14 +165,29 @@ impl Server {
     /// The names of ends that other namespaces have in this one, or will have.
     fn far_ends(&self, name: &str, changes: &[Change]) -> Vec<String> {
         let tenants = self.tenants();
-        let there = tenants.live.values().flat_map(|tenant| &tenant.network.links);
+        let renamed = |ns: &str, link: &LinkSpec| {
+            let mut changes = changes.iter().filter_map(|change| match change {
+                Change::Alter(change) if change.name == ns => Some(change),
+                _ => None,
+            });
+            changes.find_map(|change| {
+                let (_, patch) = change.set_other_ends().find(|(name, _)| **name == link.name)?;
+                patch.name.clone()
+            })
+        };
+        let there = tenants.live.iter().flat_map(|(ns, tenant)| {
+            let links = tenant.network.links.iter();
+            links
+                .filter(|link| link.peer_ns.as_deref() == Some(name))
+                .filter_map(|link| renamed(ns, link).or_else(|| link.peer.clone()))
+        });
         let coming = changes.iter().flat_map(|change| match change {
             Change::Add(spec) => &spec.link[..],
             Change::Alter(change) => &change.add_link[..],
             Change::Remove(_) => &[],
         });
-        let here = there.chain(coming).filter(|link| link.peer_ns.as_deref() == Some(name));
-        here.filter_map(|link| link.peer.clone()).collect()
+        let coming = coming.filter(|link| link.peer_ns.as_deref() == Some(name));
+        there.chain(coming.filter_map(|link| link.peer.clone())).collect()
     }
 
     /// Refuses a spec that cannot be, with all that is wrong with it. `far` are ends of pairs that are said of
@@ -248,7 +263,7 @@ impl Server {
             ..whole
         };
         self.check(&whole, &self.far_ends(name, places.changes))?;
-        let network = if there == after {
+        let network = if there == after && change.set_far.is_empty() {
             None
         } else {
             Some((after.clone(), there.plan_of(&change, &after)?))

@@ -89,19 +89,23 @@ fn pair(
     new: NewInterface,
     elsewhere: &Elsewhere<'_>,
 ) -> Result<(), Error> {
-    let peer = spec.peer.as_deref().ok_or_else(|| missing(spec, "peer"))?;
+    let other = spec.peer.is_some().then(|| spec.other_end());
+    let other = other.ok_or_else(|| missing(spec, "peer"))?;
     let far = match &spec.peer_ns {
         None => site.clone(),
         Some(name) => (elsewhere.find)(name)?,
     };
     far.serve(elsewhere.programmes)?;
-    let far_new = NewInterface { name: Some(if_name(peer)?), mtu: new.mtu, mac: None };
+    let far_new = NewInterface {
+        name: Some(if_name(&other.name)?),
+        mtu: other.mtu.map(|mtu| mtu as usize),
+        mac: other.mac_address().map_err(Error::failed)?,
+    };
     let made = site.interfaces.create_pair(new, &far.interfaces, far_new);
     let (_, far_end) = made.map_err(|error| refused(site, spec, &error))?;
-    // Whoever wants it down says so there.
     let name = far_end.name();
     drop(far_end);
-    let up = far.interfaces.request(name, &holm_ifnet::Request::SetUp(true));
+    let up = far.interfaces.request(name, &holm_ifnet::Request::SetUp(other.up));
     up.map(drop).map_err(|error| Error::Failed(format!("link {}: {error}", spec.name)))
 }
 

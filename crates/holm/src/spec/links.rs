@@ -1,8 +1,9 @@
 //! What can be said against links, addresses and routes, and what the interfaces make of them.
 
-use super::{Checked, Problem};
+use super::{Checked, Problem, Step};
 use crate::model::{
-    AddrSpec, HashLayer, LacpSpec, LaggProto, LinkKind, LinkSpec, NamespaceSpec, RouteSpec,
+    AddrSpec, HashLayer, LacpSpec, LaggProto, LinkKind, LinkSpec, MediaSpec, NamespaceSpec,
+    PeerLinkSpec, RouteSpec,
 };
 use crate::spelling::nearest;
 use holm_ifnet::aggregation::{HashLayers, LacpOptions, Protocol};
@@ -60,6 +61,14 @@ impl Checked for LinkSpec {
                 problems.push(Problem::at("peer", why));
             }
         }
+        if let Some(PeerLinkSpec { mtu, mac, .. }) = &self.peer_link {
+            let mtu = mtu.and_then(|mtu| check_mtu(mtu, &[]));
+            let mac = mac.as_ref().and_then(|mac| mac_address(mac).err());
+            for mut problem in mtu.into_iter().chain(mac.map(|why| Problem::at("mac", why))) {
+                problem.place.insert(0, Step::Field("peer-link"));
+                problems.push(problem);
+            }
+        }
         for (index, port) in self.ports.iter().enumerate() {
             let why = if *port == self.name {
                 Some("a lagg cannot be a port of itself".into())
@@ -83,7 +92,7 @@ impl LinkSpec {
         use LinkKind::{Dgram, Lagg, Lo, Packet, Pair, Stream, Tap};
         let all_but_lo: &[LinkKind] = &[Pair, Tap, Packet, Stream, Dgram, Lagg];
         let ports: &[LinkKind] = &[Pair, Tap, Packet, Stream, Dgram];
-        let keys: [(&str, bool, &[LinkKind]); 13] = [
+        let keys: [(&str, bool, &[LinkKind]); 14] = [
             ("mac", self.mac.is_some(), all_but_lo),
             ("media", self.media.is_some(), ports),
             ("path", self.path.is_some(), &[Stream, Dgram]),
@@ -93,6 +102,7 @@ impl LinkSpec {
             ("netns", self.netns.is_some(), &[Packet, Tap]),
             ("peer", self.peer.is_some(), &[Pair]),
             ("peer-ns", self.peer_ns.is_some(), &[Pair]),
+            ("peer-link", self.peer_link.is_some(), &[Pair]),
             ("proto", self.proto.is_some(), &[Lagg]),
             ("ports", !self.ports.is_empty(), &[Lagg]),
             ("hash", self.hash.is_some(), &[Lagg]),
@@ -160,12 +170,14 @@ impl LinkSpec {
 
     /// What its link is said to be like.
     pub fn to_media(&self) -> Media {
-        let usual = Media::default();
-        let Some(media) = &self.media else { return usual };
-        Media {
-            speed: media.speed.unwrap_or(usual.speed),
-            full_duplex: media.full_duplex.unwrap_or(usual.full_duplex),
-        }
+        self.media.as_ref().map(MediaSpec::to_media).unwrap_or_default()
+    }
+
+    /// The other end of the pair that it is of, as if it were said of by itself.
+    pub fn other_end(&self) -> Self {
+        let PeerLinkSpec { up, mtu, mac, media } = self.peer_link.clone().unwrap_or_default();
+        let name = self.peer.clone().unwrap_or_default();
+        Self { up, mtu: mtu.or(self.mtu), mac, media, ..Self::new(name, self.kind) }
     }
 
     /// The lagg that it is.
@@ -176,6 +188,26 @@ impl LinkSpec {
             hash: self.hash.as_deref().map_or(usual.hash, hash_layers),
             lacp: self.lacp.as_ref().map_or(usual.lacp, |lacp| lacp.applied_to(usual.lacp)),
             ..usual
+        }
+    }
+}
+
+impl MediaSpec {
+    /// What is said here, and else what is usual.
+    pub fn to_media(&self) -> Media {
+        let usual = Media::default();
+        Media {
+            speed: self.speed.unwrap_or(usual.speed),
+            full_duplex: self.full_duplex.unwrap_or(usual.full_duplex),
+        }
+    }
+
+    /// What is said here, and else what `before` says.
+    pub fn or(&self, before: Option<Self>) -> Self {
+        let before = before.unwrap_or_default();
+        Self {
+            speed: self.speed.or(before.speed),
+            full_duplex: self.full_duplex.or(before.full_duplex),
         }
     }
 }

@@ -89,6 +89,27 @@ fn a_link_without_a_name_gets_the_next_unit_that_is_free() {
 }
 
 #[test]
+fn the_far_end_of_a_pair_is_set_and_destroyed_where_it_is() {
+    let server = cable();
+    let green = |words: &[&'static str]| [&["-n", "green", "link"], words].concat();
+    let set = green(&["set", "c1", "mtu", "9000", "half-duplex", "down", "name", "c2"]);
+    assert_eq!(server.says(&set), "c2: changed; down\n");
+    let far = server.json(&green(&["show", "c2", "--json"]));
+    assert_eq!((&far["mtu"], &far["media"]["full-duplex"]), (&json!(9000), &json!(false)));
+    let near = server.json(&blue(&["link", "show", "c0", "--json"]));
+    let said = json!({ "up": false, "mtu": 9000, "media": { "full-duplex": false } });
+    assert_eq!((&near["spec"]["peer"], &near["spec"]["peer-link"]), (&json!("c2"), &said));
+    let said = server.refused(1, &green(&["set", "c2", "fast"]));
+    assert!(said.contains("link c2: a pair has no lacp, only lagg"), "{said}");
+    let words = ["link", "add", "d0", "type", "pair", "peer", "d1", "peer-link", "9"];
+    let said = server.refused(2, &blue(&words));
+    assert!(said.contains("peer-link means nothing here"), "{said}");
+    assert_eq!(server.says(&green(&["del", "c2"])), "c2: gone\n");
+    server.refused(1, &blue(&["link", "show", "c0"]));
+    server.end();
+}
+
+#[test]
 fn an_end_of_a_pair_is_moved_to_another_namespace() {
     let server = cable();
     server.says(&["ns", "add", "red"]);

@@ -129,7 +129,7 @@ link = [
   { name = "p1", type = "strem", path = "/run/p1" },
   { name = "lagg0", type = "lagg", ports = ["p0", "p9"], proto = "lacpp", addr = "10.0.0.1/24" },
   { name = "a-very-long-name", type = "lagg", addr = ["10.0.0.0/24", "10.0.0.1"] },
-  { name = "to-green", type = "pair", peer = "x", peer-ns = "gren" },
+  { name = "to-green", type = "pair", peer = "x", peer-ns = "gren", peer-link = { mtu = 5 } },
   { name = "d0", type = "dgram", path = "/run/d0", prot = 1 },
 ]
 addr = [{ cidr = "10.0.0.1/24", dev = "p7" }, { cidr = "10.0.0.256/24", dev = "d0" }]
@@ -153,6 +153,7 @@ link = [{ name = "d0", type = "dgram", path = "/run/d0" }]
         "7:55: 10.0.0.0/24 names the whole network, and not a station in it: write another address",
         "7:70: `10.0.0.1` is no address for an interface: write it as in 10.0.0.1/24 or fd00::1/64",
         "8:61: there is no namespace gren: did you mean green?",
+        "8:89: 5 is out of range: write a number from 576 to 65521",
         "9:52: unknown key prot: did you mean proto?",
         "11:39: there is no link p7: did you mean p0?",
         "11:56: `10.0.0.256/24` is no address for an interface: no IP address stands before the /",

@@ -3,8 +3,8 @@
 use crate::neighbour::{Neighbour, nfs_at};
 use crate::world::{World, stop};
 use holm::model::{
-    AddrSpec, AddrView, ErrorCode, ExportSpec, Happened, LimitsSpec, LinkKind, LinkMove, LinkPatch,
-    LinkSpec, LinkView, MediaSpec, NamespaceSpec, RouteSpec,
+    AddrSpec, AddrView, ErrorCode, ExportSpec, Happened, LaggProto, LimitsSpec, LinkKind, LinkMove,
+    LinkPatch, LinkSpec, LinkView, MediaSpec, NamespaceSpec, PeerLinkSpec, RouteSpec,
 };
 use holm::server::{Alteration, Change, Server};
 use holm_ifnet::IfnetSubsystem;
@@ -607,6 +607,92 @@ fn what_cannot_be_moved_stays_and_it_is_said_why() {
         assert!(refused.contains("draining"), "{refused}");
     }
     drop(inside);
+    stop(server);
+}
+
+#[test]
+fn both_ends_of_a_pair_are_set_and_destroyed_alike() {
+    let world = World::new();
+    let server = world.server();
+    cable(&world, &server);
+    server.add_address("green", far_address("c0")).unwrap();
+    let (near, far) = (link(&server, "blue", "c0"), link(&server, "green", "c0"));
+    let patch = |patch: LinkPatch| server.set_link("green", "c0", patch);
+    let said = || link(&server, "blue", "c0").spec.unwrap().peer_link;
+
+    // The MTU is that of both, unless said of the other.
+    let mtu = LinkPatch { mtu: Some(9000), ..LinkPatch::default() };
+    server.set_link("blue", "c0", mtu).unwrap();
+    assert_eq!(link(&server, "green", "c0").mtu, 9000);
+    let set = patch(LinkPatch {
+        mtu: Some(2000),
+        mac: Some("02:00:00:00:00:07".into()),
+        media: Some(MediaSpec { speed: Some(100), full_duplex: None }),
+        ..LinkPatch::default()
+    });
+    let set = set.unwrap();
+    assert_eq!((set.index, set.mtu, &*set.mac), (far.index, 2000, "02:00:00:00:00:07"));
+    assert_eq!((set.media.speed, set.addresses.len()), (100, 1));
+    let now = link(&server, "blue", "c0");
+    assert_eq!((now.index, now.mtu, &now.mac), (near.index, 9000, &near.mac));
+    patch(LinkPatch { up: Some(false), ..LinkPatch::default() }).unwrap();
+    let is_up = |ns| link(&server, ns, "c0").flags.iter().any(|flag| flag == "up");
+    assert!(is_up("blue") && !is_up("green"));
+    let media = Some(MediaSpec { speed: None, full_duplex: Some(false) });
+    patch(LinkPatch { up: Some(true), media, ..LinkPatch::default() }).unwrap();
+    let expected = PeerLinkSpec {
+        up: true,
+        mtu: Some(2000),
+        mac: Some("02:00:00:00:00:07".into()),
+        media: Some(MediaSpec { speed: Some(100), full_duplex: Some(false) }),
+    };
+    assert_eq!((is_up("green"), said()), (true, Some(expected)));
+
+    // What is refused changes nothing.
+    for (bad, why) in [
+        (LinkPatch { mtu: Some(7), ..LinkPatch::default() }, "7 is out of range"),
+        (LinkPatch { mtu: Some(1000), name: Some("lo".into()), ..LinkPatch::default() }, "lo"),
+        (LinkPatch { proto: Some(LaggProto::Lacp), ..LinkPatch::default() }, "a pair has no proto"),
+        (LinkPatch { master: Some("l9".into()), ..LinkPatch::default() }, "has no link l9"),
+    ] {
+        let refused = patch(bad).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+        assert_eq!((link(&server, "green", "c0").mtu, is_up("green")), (2000, true));
+    }
+
+    // Another name, with its address; and then a lagg's port without one.
+    let name = LinkPatch { name: Some("c7".into()), mtu: Some(3000), ..LinkPatch::default() };
+    let renamed = patch(name).unwrap();
+    assert_eq!((renamed.index, renamed.mtu, renamed.addresses.len()), (far.index, 3000, 1));
+    assert_eq!(link(&server, "blue", "c0").spec.unwrap().peer.as_deref(), Some("c7"));
+    server.del_address("green", far_address("c7")).unwrap();
+    server.add_link("green", LinkSpec::new("l0", LinkKind::Lagg)).unwrap();
+    let master = LinkPatch { master: Some("l0".into()), ..LinkPatch::default() };
+    let port = server.set_link("green", "c7", master).unwrap();
+    assert_eq!(port.master.as_deref(), Some("l0"));
+    let nomaster = LinkPatch { nomaster: true, ..LinkPatch::default() };
+    assert_eq!(server.set_link("green", "c7", nomaster).unwrap().master, None);
+
+    server.del_link("green", "c7", Deadline::Never).unwrap();
+    assert_eq!(server.links("blue").unwrap().len(), 1, "its lo");
+    let again = server.del_link("green", "c7", Deadline::Never).unwrap_err().to_string();
+    assert!(again.contains("namespace green has no link c7"), "{again}");
+
+    // In one namespace, and made with it.
+    let pair = LinkSpec {
+        peer: Some("e1".into()),
+        peer_link: Some(PeerLinkSpec { up: false, mtu: Some(600), ..PeerLinkSpec::default() }),
+        ..LinkSpec::new("e0", LinkKind::Pair)
+    };
+    server.add_link("red", pair).unwrap();
+    let far = link(&server, "red", "e1");
+    assert_eq!((far.mtu, far.flags.iter().any(|flag| flag == "up")), (600, false));
+    assert_eq!(link(&server, "red", "e0").mtu, 1500);
+    let name = LinkPatch { name: Some("e2".into()), up: Some(true), ..LinkPatch::default() };
+    assert_eq!(server.set_link("red", "e1", name).unwrap().index, far.index);
+    assert_eq!(link(&server, "red", "e0").spec.unwrap().peer.as_deref(), Some("e2"));
+    server.del_link("red", "e2", Deadline::Never).unwrap();
+    assert_eq!(server.links("red").unwrap().len(), 1, "its lo");
     stop(server);
 }
 

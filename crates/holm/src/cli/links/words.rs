@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 ///
 /// What is wrong with the words.
 pub fn new_link(name: &str, words: &[String]) -> Result<LinkSpec, String> {
-    let mut said = Said::of::<LinkSpec>(&["name"]);
+    // Of the other end of a pair is said by `link set` what that is to be like.
+    let mut said = Said::of::<LinkSpec>(&["name", "peer-link"]);
     let is_nameless = name == TYPE && !words.iter().any(|word| word == TYPE);
     let (name, first) = if is_nameless { ("", Some(name.to_owned())) } else { (name, None) };
     let words: Vec<String> = first.into_iter().chain(words.iter().cloned()).collect();
