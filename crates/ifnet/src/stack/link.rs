@@ -3,7 +3,7 @@
 use super::connection::{Connection, ConnectionId};
 use super::machine::{Machine, News};
 use super::sockets::{Datagrams, Listener, Stream};
-use super::{AddressError, Config, Limits, Network, Reason, Route, Usage};
+use super::{Acceptor, AddressError, Config, Limits, Network, Reason, Route, Usage};
 use crate::MacAddress;
 use crate::frame::{Frame, Frames};
 use holm_lifetime::sync::Mutex;
@@ -167,12 +167,13 @@ impl Stack {
         accept: impl Fn(Stream) + Send + Sync + 'static,
     ) -> io::Result<Listener> {
         let stack = Arc::downgrade(self);
-        let acceptor = move |id, ends| {
+        // Its last owner, if it is refused, is here and not where the stack is locked.
+        let acceptor: Acceptor = Arc::new(move |id, ends| {
             if let Some(stack) = stack.upgrade() {
                 accept(Stream::new(stack, id, ends));
             }
-        };
-        self.run(|machine, _| machine.listen((address, port), Arc::new(acceptor)))?;
+        });
+        self.run(|machine, _| machine.listen((address, port), acceptor.clone()))?;
         Ok(Listener::new(self.clone(), (address, port)))
     }
 

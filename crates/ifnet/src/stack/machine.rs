@@ -7,7 +7,7 @@ use super::counters::{Dropped, Reason};
 use super::icmp::{self, Icmp, Wrong};
 use super::neighbors::{Due, Neighbors, Way};
 use super::packet::{ICMPV4, ICMPV6, Outgoing, Packet, TCP, UDP, destination_of};
-use super::tcp::Tcp;
+use super::tcp::{Ended, Tcp};
 use super::udp::{self, Bound, Datagram, Udp};
 use super::{Acceptor, AddressError, Config, IPV6_MTU_MIN, Limits, Usage, Wake};
 use crate::ether::{self, Ethernet, MacAddress};
@@ -43,6 +43,7 @@ pub(super) struct Machine {
 pub(super) struct News {
     pub(super) wakes: Vec<Wake>,
     pub(super) accepted: Vec<(Acceptor, ConnectionId, Ends)>,
+    ended: Ended,
 }
 
 impl News {
@@ -52,6 +53,7 @@ impl News {
             acceptor(id, ends);
         }
         self.wakes.iter().for_each(|wake| wake());
+        drop(self.ended);
     }
 }
 
@@ -116,7 +118,8 @@ impl Machine {
         self.send_packets(now);
         self.wakes.append(&mut self.tcp.wakes);
         let accepted = std::mem::take(&mut self.tcp.accepted);
-        let news = News { wakes: std::mem::take(&mut self.wakes), accepted };
+        let ended = std::mem::take(&mut self.tcp.ended);
+        let news = News { wakes: std::mem::take(&mut self.wakes), accepted, ended };
         (std::mem::take(&mut self.frames), news)
     }
 
@@ -267,13 +270,13 @@ impl Machine {
     }
 
     pub(super) fn unbind(&mut self, at: Bound) {
-        self.udp.unbind(at);
+        self.tcp.ended.wakes.extend(self.udp.unbind(at));
     }
 
     pub(super) fn set_datagram_wake(&mut self, at: Bound, wake: Wake) {
-        if self.udp.set_wake(at, wake.clone()) {
-            self.wakes.push(wake);
-        }
+        let (before, has_news) = self.udp.set_wake(at, wake.clone());
+        self.tcp.ended.wakes.extend(before);
+        self.wakes.extend(has_news.then_some(wake));
     }
 
     pub(super) fn receive_datagram(&mut self, at: Bound) -> io::Result<Datagram> {

@@ -39,7 +39,8 @@ impl Stream {
     /// or the connection has come to an end; and at once. Without it nobody is told.
     pub fn set_wake(&self, wake: Wake) {
         let first = wake.clone();
-        self.with(|connection| connection.wake = Some(wake));
+        // The one before may own something of this stack, and is dropped when it is not locked.
+        drop(self.with(|connection| connection.wake.replace(wake)));
         first();
     }
 

@@ -61,7 +61,16 @@ pub(super) struct Tcp {
     pub(super) wakes: Vec<Wake>,
     /// The connections that were made, and for whom.
     pub(super) accepted: Vec<(Acceptor, ConnectionId, Ends)>,
+    pub(super) ended: Ended,
     pub(super) dropped: Dropped,
+}
+
+/// Those who are told nothing any more. What they own may be of the same stack, so they are dropped when nobody
+/// holds a lock.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub(super) wakes: Vec<Wake>,
+    acceptors: Vec<Acceptor>,
 }
 
 impl Tcp {
@@ -89,6 +98,7 @@ impl Tcp {
             bytes: 0,
             wakes: Vec::new(),
             accepted: Vec::new(),
+            ended: Ended::default(),
             dropped: Dropped::default(),
         }
     }
@@ -144,7 +154,7 @@ impl Tcp {
 
     /// Takes no more of them. Those that are being made are reset.
     pub(super) fn unlisten(&mut self, now: Duration, address: Option<IpAddr>, port: u16) {
-        self.listeners.remove(&(address, port));
+        self.ended.acceptors.extend(self.listeners.remove(&(address, port)));
         for id in self.half_open.clone() {
             let ends = self.connections.get(&id).map(|connection| connection.ends);
             if ends.is_some_and(|ends| self.listener(ends.local).is_none()) {
@@ -262,7 +272,7 @@ impl Tcp {
     /// The owner of a connection leaves.
     pub(super) fn leave(&mut self, now: Duration, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.wake = None;
+        self.ended.wakes.extend(connection.wake.take());
         if connection.has_unread() {
             // What the peer has sent is not going to be read (RFC 9293, section 3.6.1).
             connection.abort();
@@ -291,7 +301,7 @@ impl Tcp {
 
     /// Resets all connections and takes no more.
     pub(super) fn close(&mut self, now: Duration) {
-        self.listeners.clear();
+        self.ended.acceptors.extend(self.listeners.drain().map(|(_, acceptor)| acceptor));
         let ids: Vec<_> = self.connections.keys().copied().collect();
         ids.into_iter().for_each(|id| self.reset(now, id));
     }
@@ -539,7 +549,8 @@ impl Tcp {
 
     /// Forgets a connection, without a word.
     fn remove(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        self.ended.wakes.extend(connection.wake.take());
         if self.by_ends.get(&connection.ends) == Some(&id) {
             self.by_ends.remove(&connection.ends);
         }

@@ -42,8 +42,9 @@ impl Udp {
         Ok(())
     }
 
-    pub(super) fn unbind(&mut self, at: Bound) {
-        self.bound.remove(&at);
+    /// Returns who was told.
+    pub(super) fn unbind(&mut self, at: Bound) -> Option<Wake> {
+        self.bound.remove(&at)?.wake
     }
 
     /// Unbinds all. Returns who is to be told.
@@ -51,12 +52,12 @@ impl Udp {
         self.bound.drain().filter_map(|(_, queue)| queue.wake).collect()
     }
 
-    /// Whom to tell that something came. Returns whether something is there already.
-    pub(super) fn set_wake(&mut self, at: Bound, wake: Wake) -> bool {
-        self.bound.get_mut(&at).is_some_and(|queue| {
-            queue.wake = Some(wake);
-            !queue.waiting.is_empty()
-        })
+    /// Whom to tell that something came. Returns who was told before, and whether something is there already.
+    pub(super) fn set_wake(&mut self, at: Bound, wake: Wake) -> (Option<Wake>, bool) {
+        match self.bound.get_mut(&at) {
+            Some(queue) => (queue.wake.replace(wake), !queue.waiting.is_empty()),
+            None => (Some(wake), false),
+        }
     }
 
     /// Takes a packet in: says who is to be told, or what is wrong; `Unreachable` if nobody is there.

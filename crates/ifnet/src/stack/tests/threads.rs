@@ -175,6 +175,74 @@ pub(super) fn accepting(stack: &Arc<Stack>) -> (Listener, impl Fn() -> Stream) {
     (listener.unwrap(), move || taken.recv().unwrap())
 }
 
+/// Whoever is told may own what he is told of, and it goes with him.
+#[test]
+fn who_is_told_no_more_may_own_streams_of_the_same_stack() {
+    let [server, client] = cabled(1500, 7);
+    let peer = SocketAddr::new(address(0, false), NFS);
+    let connected = || {
+        let (listener, accept) = accepting(&server);
+        let ours = Waiting::new(client.connect(peer).unwrap());
+        (listener, ours, accept())
+    };
+    let ends = |ours: Waiting| {
+        let mut space = [0; 9];
+        loop {
+            match ours.stream.receive(&mut space) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ours.bell.wait(),
+                Ok(0) | Err(_) => break,
+                Ok(count) => panic!("{count} bytes came"),
+            }
+        }
+    };
+
+    // One who takes connections and keeps them.
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let (keeps, bell) = (taken.clone(), Arc::new(Bell::default()));
+    let ring = bell.wake();
+    let keep = move |stream| {
+        keeps.lock().unwrap().push(stream);
+        ring();
+    };
+    let listener = server.listen(None, NFS, keep).unwrap();
+    let ours = Waiting::new(client.connect(peer).unwrap());
+    bell.wait();
+    drop(taken);
+    drop(listener);
+    ends(ours);
+    // One who is not to take any, as another does.
+    let (listener, ours, theirs) = connected();
+    let theirs = Mutex::new(theirs);
+    let refused = server.listen(None, NFS, move |_| _ = theirs.lock().unwrap().peer());
+    assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+    drop(listener);
+    ends(ours);
+    // Those who wait: for bytes of another stream, in place of another, and for datagrams.
+    let owner = |stream: Stream| -> Wake { Arc::new(move || _ = stream.peer()) };
+    let two = || {
+        [(); 2].map(|()| {
+            let (_listener, ours, theirs) = connected();
+            (ours, theirs)
+        })
+    };
+    let [(first, second), (third, fourth)] = two();
+    let (listener, ours, waits) = connected();
+    waits.set_wake(owner(second));
+    waits.set_wake(owner(fourth));
+    ends(first);
+    drop(waits);
+    ends(third);
+    ends(ours);
+    drop(listener);
+    let [(first, second), (third, fourth)] = two();
+    let datagrams = server.bind(None, NFS).unwrap();
+    datagrams.set_wake(owner(second));
+    datagrams.set_wake(owner(fourth));
+    ends(first);
+    drop(datagrams);
+    ends(third);
+}
+
 #[test]
 fn threads_at_both_ends_exchange_everything_over_a_link_with_little_room() {
     for (mtu, room) in [(1500, 7), (65_521, 1)] {
