@@ -227,8 +227,8 @@ impl Wire for Stream {
             loop {
                 let input = space.get(..count).unwrap_or_default();
                 match Self::cut(decoder, input, &mut left, frames, &mut received) {
-                    // More than came would have come with it; of what comes now there is an event.
-                    Ok(true) if (1..scratch::CHUNK).contains(&count) => return false,
+                    // Up to where nothing is there: less than there was room for may be all that will ever
+                    // come, and of an end that was there before this there is no event any more.
                     Ok(true) => {}
                     Ok(false) => {
                         received.more = true;

@@ -3,7 +3,7 @@
 use crate::framing::framed;
 use crate::world::{Driven, close, frame};
 use holm_ifnet::Frame;
-use holm_ifnet::wire::Wire;
+use holm_ifnet::wire::{Received, Wire};
 use holm_ifnet::wires::framing::LENGTH_MAX;
 use holm_ifnet::wires::{FRAME_MAX, Stream, StreamEnd, StreamOptions};
 use std::io::{Read, Write};
@@ -159,6 +159,22 @@ fn wrong_length_ends_the_connection_only() {
     write(&peer, &frame(5, 60));
     assert_eq!(wire.frame(), frame(5, 60));
     assert_eq!(wire.received.malformed, 6);
+}
+
+/// There is one event for both.
+#[test]
+fn end_that_follows_a_frame_is_found_with_it() {
+    let place = Place::new();
+    let mut wire = place.listening();
+    let peer = place.peer();
+    write(&peer, &frame(1, 60));
+    assert_eq!(wire.frame(), frame(1, 60));
+    write(&peer, &frame(2, 60));
+    close(peer);
+    let mut frames = Vec::new();
+    let received = wire.wire.receive(&mut frames, 64).unwrap();
+    assert_eq!((frames, received), (vec![frame(2, 60)], Received::default()));
+    assert!(!wire.wire.has_peer());
 }
 
 #[test]
