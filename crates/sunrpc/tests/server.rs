@@ -87,6 +87,29 @@ fn stream_is_told_how_much_of_a_long_call_is_missing() {
     server.end();
 }
 
+/// Both at once, of which it is woken once; many, since a turn that is not over yet may find it by chance.
+#[test]
+fn streams_that_end_behind_a_call_are_left_when_that_is_answered() {
+    let server = Server::start(ServerLimits::default());
+    for _ in 0..100 {
+        let script = server.arrive(Said::default());
+        let wake = script.until(|said| said.wake.clone());
+        script.say(&framed(&echo(0)));
+        script.until(|said| (said.sent == framed(&echoed(0))).then_some(()));
+        script.change(|said| {
+            said.coming = framed(&echo(1));
+            said.ended = true;
+            said.sent.clear();
+        });
+        wake();
+        script.until(|said| (said.sent == framed(&echoed(1))).then_some(()));
+    }
+    while server.counted.read().connections > 0 {
+        thread::yield_now();
+    }
+    server.end();
+}
+
 /// By a transport that sends them so, and has room for a part of one now and then. Short ones among them are
 /// copied, as is one that takes up little of its memory.
 #[test]
@@ -551,6 +574,8 @@ struct Script {
 #[derive(Default)]
 struct Said {
     coming: Vec<u8>,
+    /// Behind that it ends.
+    ended: bool,
     wanted: Vec<usize>,
     sent: Vec<u8>,
     wake: Option<Wake>,
@@ -627,7 +652,7 @@ impl Transport for Scripted {
 
     fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
         self.0.change(|said| {
-            if said.coming.is_empty() {
+            if said.coming.is_empty() && !said.ended {
                 return Err(ErrorKind::WouldBlock.into());
             }
             let count = space.len().min(said.coming.len());

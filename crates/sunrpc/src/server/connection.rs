@@ -188,8 +188,10 @@ impl<T: Transport, S: Service> Served<T, S> {
                 Ok(count) => {
                     connection.received(count);
                     done.received += count;
-                    // What comes short is all there is, and what comes after it is an event.
-                    all_received = count < room && !turn.hung_up();
+                    // What comes short is all there is, and what comes after it is an event; but for an end
+                    // that came with it, of which only the events of a descriptor tell.
+                    let tells_of_end = self.transport.fd().is_some() && !turn.hung_up();
+                    all_received = count < room && tells_of_end;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Idle,
