@@ -4,7 +4,7 @@ use super::buffers::Buffered;
 use super::kept::{Kept, Spares};
 use super::packet::{Outgoing, TCP, build};
 use super::recovery::{REPEATED, Recovery};
-use super::segment::Segment;
+use super::segment::{Segment, is_later};
 use super::{Limits, Wake};
 use bytes::Bytes;
 use smoltcp::iface::Context;
@@ -176,8 +176,7 @@ impl Connection {
             self.next = Some(self.furthest);
         }
         let end = segment.sequence.wrapping_add(segment.length);
-        // Later, if less than half of all sequence numbers ahead.
-        if segment.length > 0 && (end.wrapping_sub(self.furthest) as i32) > 0 {
+        if segment.length > 0 && is_later(end, self.furthest) {
             self.furthest = end;
         }
         self.moved += u64::from(segment.length);

@@ -5,6 +5,7 @@
 //! they are kept here until they have been acknowledged. In a segment that smoltcp has made of the buffer they
 //! take the place of what it has found there.
 
+use super::segment::is_later;
 use crate::frame::PARTS_MAX;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -45,7 +46,7 @@ impl Kept {
     /// A segment with so many bytes from that number on was made.
     pub(super) fn made(&mut self, sequence: u32, length: u32) {
         let end = sequence.wrapping_add(length);
-        if (end.wrapping_sub(self.newest) as i32) > 0 {
+        if is_later(end, self.newest) {
             self.newest = end;
         } else if length > 0 {
             self.again.get_or_insert(end);

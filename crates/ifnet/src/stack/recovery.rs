@@ -10,6 +10,7 @@
 //! What takes as long as the timer is left to the timer: sending one segment for each acknowledgement is slow
 //! where many were lost, and smoltcp goes back to the first of them.
 
+use super::segment::is_later;
 use std::time::Duration;
 
 /// What is known of a connection's sending, in sequence numbers.
@@ -159,11 +160,6 @@ impl Recovery {
         self.timed = None;
         self.left = Some(self.sent).filter(|&end| is_later(end, self.acknowledged));
     }
-}
-
-/// Less than half of all sequence numbers ahead.
-fn is_later(number: u32, than: u32) -> bool {
-    (number.wrapping_sub(than) as i32) > 0
 }
 
 /// How often an acknowledgement has to be repeated to say that something was lost (RFC 5681, section 3.2).

@@ -95,6 +95,11 @@ impl Segment {
     }
 }
 
+/// Whether a sequence number is less than half of all of them ahead of another (RFC 9293, section 3.4).
+pub(super) fn is_later(number: u32, than: u32) -> bool {
+    (number.wrapping_sub(than) as i32) > 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ mod transfers;
 
 use super::connection::{ConnectionId, Ends};
 use super::machine::Machine;
+use super::segment::is_later;
 use super::{Config, Limits};
 use crate::MacAddress;
 use crate::frame::{Frame, Frames};
@@ -197,8 +198,7 @@ impl Net {
             return true;
         };
         let number = u32::from_be_bytes(*number);
-        let is_later = |furthest: u32| (number.wrapping_sub(furthest) as i32) > 0;
-        let is_furthest = self.furthest.is_none_or(is_later);
+        let is_furthest = self.furthest.is_none_or(|furthest| is_later(number, furthest));
         if is_furthest {
             self.furthest = Some(number);
         }
