@@ -67,7 +67,18 @@ fn a_pair_is_where_it_is_configured_to_be() {
     becomes(config("green", "red"), [None, near.clone(), far.clone()]);
     // And if it went with one of them.
     server.del_namespace("red", Deadline::Never).unwrap();
+    becomes(config("green", "red"), [None, near.clone(), far.clone()]);
+    // What is said of the other end changes it where it is; what is not said any more is as of a new one.
+    let other = || {
+        let links = server.links("red").unwrap();
+        links.iter().find(|link| link.name == "c0").map(|link| (link.index, link.mtu)).unwrap()
+    };
+    let (index, _) = other();
+    let text = config("green", "red").replace("/30\"] }]", "/30\"], peer-link = { mtu = 9000 } }]");
+    becomes(text, [None, near.clone(), far.clone()]);
+    assert_eq!(other(), (index, 9000));
     becomes(config("green", "red"), [None, near, far]);
+    assert_eq!(other().1, 1500);
     stop(server);
 }
 
