@@ -252,11 +252,16 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_or_allocate_more_than_they_justify(bytes in vec(any::<u8>(), 0..600), zeros in vec(0..2u8, 0..600)) {
-        // The second kind has small numbers, and goes further.
-        for input in [&bytes, &zeros] {
+    fn no_bytes_panic_or_allocate_more_than_they_justify(
+        bytes in vec(any::<u8>(), 0..600),
+        zeros in vec(0..2u8, 0..600),
+        words in vec(0..4u32, 0..8).prop_map(common::bytes),
+    ) {
+        // The second kind has small numbers, and goes further; the third is often a packet.
+        for input in [&bytes, &zeros, &words] {
             let allocated = allocation_counter::measure(|| arguments(input)).bytes_total;
             prop_assert_eq!(allocated, 0, "arguments are decoded in place");
+            packets(input);
             let allocated = allocation_counter::measure(|| results(input)).bytes_total;
             prop_assert!(allocated <= 256 * (input.len() as u64 + 64), "{}", allocated);
         }
@@ -468,7 +473,12 @@ fn arguments(bytes: &[u8]) {
     for procedure in localio::Procedure::ALL {
         let _ = localio::Call::decode(*procedure, &mut input.clone());
     }
-    // What is read of a packet is all of it.
+    let _ = door::Request::from_packet(bytes);
+    let _ = door::Message::from_packet(bytes);
+}
+
+/// What is read of a packet is all of it.
+fn packets(bytes: &[u8]) {
     if let Ok(request) = door::Request::from_packet(bytes) {
         assert_eq!(encoded(&request), bytes);
     }
