@@ -420,10 +420,10 @@ impl Outside for Arc<Insatiable> {
         1
     }
 
-    fn transmit(&self, _: Frames) {
-        if self.socket.lock().unwrap().is_some()
-            && self.sent.fetch_add(1, Ordering::Relaxed) + 1 < MUCH
-        {
+    fn transmit(&self, frames: Frames) {
+        // On a slow machine the peer is asked in between whether it still is there.
+        let datagrams = frames.iter().filter(|frame| frame[12..14] == [8, 0]).count();
+        if datagrams > 0 && self.sent.fetch_add(datagrams, Ordering::Relaxed) + datagrams < MUCH {
             self.send();
         }
     }
@@ -435,7 +435,7 @@ impl Outside for Arc<Insatiable> {
     }
 }
 
-const MUCH: usize = 100_000;
+const MUCH: usize = 20_000;
 
 #[test]
 fn who_sends_leaves_to_others_what_comes_without_end() {
