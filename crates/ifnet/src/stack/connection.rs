@@ -161,13 +161,18 @@ impl Connection {
         let mut again = false;
         let queued = self.unacknowledged();
         self.kept.release(queued);
-        if let Some((number, _)) = segment.acknowledges
+        if let Some((number, window)) = segment.acknowledges
             && (queued < before || self.acknowledged.is_some_and(|(newest, _)| newest == number))
         {
             // It was good: nobody else knows how far we are.
             let repeats = segment.length == 0 && segment.acknowledges == self.acknowledged;
-            let recovery = self.recovery.as_mut();
-            again = recovery.is_some_and(|it| it.acknowledged(now, number, repeats));
+            let had_room = self.takes_more();
+            if let Some(recovery) = &mut self.recovery {
+                again = recovery.acknowledged(now, number, repeats);
+                if !had_room && window > 0 {
+                    recovery.has_room_again();
+                }
+            }
             self.acknowledged = segment.acknowledges;
         }
         if self.next.is_none() && !matches!(self.state(), State::Listen | State::SynSent) {

@@ -7,6 +7,9 @@
 //! RFC 8985 probes for a loss at the end, section 7). Each time smoltcp takes it for a loss of its own, and sends
 //! less at once from then on.
 //!
+//! The timer does not run when a peer has room again that had none: then nobody else would send again what he had
+//! no room for.
+//!
 //! What takes as long as the timer is left to the timer: sending one segment for each acknowledgement is slow
 //! where many were lost, and smoltcp goes back to the first of them.
 
@@ -24,6 +27,8 @@ pub(super) struct Recovery {
     loss: Option<Loss>,
     /// The timer makes good what was sent up to there.
     left: Option<u32>,
+    /// It does not run.
+    unwatched: bool,
     /// Since when nothing was acknowledged of what was sent, and whether it was probed.
     since: Duration,
     probed: bool,
@@ -56,6 +61,7 @@ impl Recovery {
             repeated: 0,
             loss: None,
             left: None,
+            unwatched: false,
             since: Duration::ZERO,
             probed: false,
             probes: 0,
@@ -74,12 +80,14 @@ impl Recovery {
             self.probed = false;
         }
         self.sent = end;
+        self.unwatched = false;
         let may_be_timed = self.loss.is_none() && self.left.is_none();
         self.timed = self.timed.or_else(|| may_be_timed.then_some((end, now)));
     }
 
     /// A segment that ends there was sent again.
     pub(super) fn sent_again(&mut self, end: u32) {
+        self.unwatched = false;
         if let Some(loss) = &mut self.loss {
             loss.again = Some(end);
         }
@@ -125,13 +133,27 @@ impl Recovery {
         true
     }
 
-    /// When it is to be [probed](Self::probe). Each time it is given twice the time, until it is known again how
-    /// long acknowledgements take; and never more than the timer gives it.
+    /// The peer has room again, after it had none.
+    pub(super) fn has_room_again(&mut self) {
+        self.unwatched = true;
+    }
+
+    /// When it is to be [probed](Self::probe).
     pub(super) fn due_at(&self) -> Option<Duration> {
-        let waits = is_later(self.sent, self.acknowledged) && !self.probed && self.left.is_none();
-        let patience = self.round_trip.filter(|_| waits)? * 2 + PATIENCE;
-        let patience = patience.checked_mul(2_u32.checked_pow(self.probes)?)?;
-        (patience < TIMER).then_some(self.since + patience)
+        if !is_later(self.sent, self.acknowledged) || self.probed {
+            return None;
+        }
+        let patience = self.patience().filter(|_| self.left.is_none());
+        let patience = if self.unwatched { patience.or(Some(TIMER)) } else { patience };
+        patience.map(|patience| self.since + patience)
+    }
+
+    /// Each time it is given twice the time, until it is known again how long acknowledgements take; and never
+    /// more than the timer gives it.
+    fn patience(&self) -> Option<Duration> {
+        let once = self.round_trip? * 2 + PATIENCE;
+        let patience = once.checked_mul(2_u32.checked_pow(self.probes)?)?;
+        (patience < TIMER).then_some(patience)
     }
 
     /// Whether it is time to show the newest acknowledgement again.

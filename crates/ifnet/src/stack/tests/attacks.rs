@@ -180,12 +180,13 @@ fn data_of(net: &mut Net) -> Vec<(u32, usize)> {
 /// It has dropped what had come already.
 #[test]
 fn who_had_no_room_for_what_was_sent_gets_it_when_he_has() {
-    for full in [50, 500, 1500] {
+    for (delay, full) in [(0, 50), (0, 500), (0, 1500), (350, 50), (350, 1500)] {
         let mut net = Net::new(1500, 5);
+        net.delay = Duration::from_millis(delay);
         net.listen(0, NFS);
         let ids = net.connect(false);
         net.ping(ids);
-        net.pass(Duration::from_millis(500));
+        net.pass(Duration::from_millis(500) + net.delay * 2);
         let ends = net.accepted[0].lock().unwrap()[0].1;
         assert_eq!(net.send(0, ids.1, &[9; 2000]), 2000);
         let sent = data_of(&mut net);
