@@ -37,7 +37,8 @@ impl Peer {
             uid: options.user.uid,
             gid: options.user.gid,
             gids: Groups::new(groups).unwrap_or_default(),
-            patience: options.patience,
+            // The clock has an end.
+            patience: options.patience.min(PATIENCE_MAX),
         }
     }
 
@@ -345,6 +346,7 @@ fn why_io(error: &io::Error) -> String {
 /// How often a call is sent on connections that do not break but bring nothing: a server that was
 /// busy with it when it came again drops it, and knows the answer the next time.
 const ATTEMPTS: u32 = 3;
+const PATIENCE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(5);

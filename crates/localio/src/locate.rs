@@ -82,20 +82,7 @@ fn find_export(
     address: SocketAddr,
     mut connection: Connection,
 ) -> std::result::Result<Found, Problem> {
-    // On the connection that is there, else where the port mapper says.
-    let mut program = match null(&mut connection, mount::PROGRAM, mount::VERSION) {
-        Ok(()) => MountProgram(Connection::closed(peer, connection.address())),
-        Err(Problem::Refused(Refusal::ProgramUnavailable | Refusal::ProgramMismatch { .. })) => {
-            let port = match get_port(&mut connection, mount::PROGRAM, mount::VERSION) {
-                Ok(Some(port)) => Some(SocketAddr::new(address.ip(), port)),
-                _ => port_mapper(peer, address, mount::PROGRAM, mount::VERSION)
-                    .map_err(mount_is_elsewhere)?,
-            };
-            let port = port.ok_or(Problem::Refused(Refusal::ProgramUnavailable))?;
-            MountProgram(Connection::open(peer, port).map_err(Problem::Unreachable)?)
-        }
-        Err(problem) => return Err(problem),
-    };
+    let mut program = MountProgram(mount_program(url, peer, address, &mut connection)?);
     // One that does not tell its exports may have them.
     let mut exports = program.exports().unwrap_or_default();
     exports.sort_by_key(|export| export.components().count());
@@ -114,6 +101,30 @@ fn find_export(
         }
     }
     Err(no_export(&exports)(first.unwrap_or(mount::Error::NoEnt)))
+}
+
+/// Where the URL says; else on the connection that is there, or where the port mapper says.
+fn mount_program(
+    url: &Url,
+    peer: &Arc<Peer>,
+    address: SocketAddr,
+    connection: &mut Connection,
+) -> std::result::Result<Connection, Problem> {
+    let there = |port| Connection::open(peer, port).map_err(Problem::Unreachable);
+    if let Some(port) = url.mount_port() {
+        return there(SocketAddr::new(address.ip(), port));
+    }
+    match null(connection, mount::PROGRAM, mount::VERSION) {
+        Ok(()) => return Ok(Connection::closed(peer, connection.address())),
+        Err(Problem::Refused(Refusal::ProgramUnavailable | Refusal::ProgramMismatch { .. })) => {}
+        Err(problem) => return Err(problem),
+    }
+    let port = match get_port(connection, mount::PROGRAM, mount::VERSION) {
+        Ok(Some(port)) => Some(SocketAddr::new(address.ip(), port)),
+        _ => port_mapper(peer, address, mount::PROGRAM, mount::VERSION)
+            .map_err(mount_is_elsewhere)?,
+    };
+    there(port.ok_or(Problem::Refused(Refusal::ProgramUnavailable))?)
 }
 
 /// The server's MOUNT program.
@@ -203,7 +214,7 @@ fn mount_is_elsewhere(problem: Problem) -> Problem {
             error.kind(),
             format!(
                 "the server's MOUNT program has a port of its own, and its port mapper (port {}) can't be \
-                 asked which: {error}",
+                 asked which: {error}; ?mountport=PORT at the end of the URL says it",
                 portmap::PORT
             ),
         )),

@@ -12,7 +12,7 @@ pub struct Options {
     /// In whose name the server is asked (AUTH_SYS). The process's own user, if nothing is said.
     pub user: User,
     /// For how long a server that does not answer is asked, and a connection that broke is made again,
-    /// before a call fails. 30 seconds, if nothing is said.
+    /// before a call fails; at most a year. 30 seconds, if nothing is said.
     pub patience: Duration,
     /// Most TCP connections to the server: so many calls go side by side, each of another thread. They
     /// are made as they are needed. 4, if nothing is said.

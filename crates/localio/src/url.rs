@@ -1,4 +1,4 @@
-//! Where files are: `nfs://host[:port][/path]`.
+//! Where files are: `nfs://host[:port][/path][?mountport=port]`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use thiserror::Error;
 
-/// A server and a path on it: `nfs://host[:port][/path]` (after RFC 2224, section 2).
+/// A server and a path on it: `nfs://host[:port][/path][?mountport=port]` (after RFC 2224, section 2; the last as
+/// in libnfs).
 ///
 /// The host is a name, an IPv4 address, or an IPv6 address in brackets. The path begins at the server's
 /// root, whether or not it is written with an export's path; what is not to be taken literally is
@@ -28,11 +29,14 @@ pub struct Url {
     host: String,
     port: Option<u16>,
     path: PathBuf,
+    mount_port: Option<u16>,
 }
 
 /// Why a text is no [`Url`]: what is wrong with it, and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("could not read {text:?} as a URL: {why}; it is written nfs://HOST[:PORT][/PATH]")]
+#[error(
+    "could not read {text:?} as a URL: {why}; it is written nfs://HOST[:PORT][/PATH][?mountport=PORT]"
+)]
 pub struct UrlError {
     text: String,
     why: &'static str,
@@ -54,7 +58,7 @@ impl Url {
             return Err(wrong(NO_HOST));
         }
         let path = normal(path.as_os_str().as_bytes()).map_err(wrong)?;
-        Ok(Self { host: host.to_owned(), port, path })
+        Ok(Self { host: host.to_owned(), port, path, mount_port: None })
     }
 
     /// Whether a text looks like one: to tell it from a path of this machine.
@@ -72,6 +76,11 @@ impl Url {
         self.port
     }
 
+    /// The port of MOUNT, if it is said.
+    pub const fn mount_port(&self) -> Option<u16> {
+        self.mount_port
+    }
+
     /// The path: absolute, without empty components, `.` or `..`.
     pub fn path(&self) -> &Path {
         &self.path
@@ -85,7 +94,16 @@ impl Url {
         let mut joined = self.path.clone().into_os_string();
         joined.push("/");
         joined.push(path.as_ref());
-        Self::new(&self.host, self.port, joined)
+        self.at(joined)
+    }
+
+    /// The same server, with that path, taken as it is.
+    ///
+    /// # Errors
+    /// If it has `..` or a NUL in it.
+    pub fn at(&self, path: impl AsRef<Path>) -> std::result::Result<Self, UrlError> {
+        let url = Self::new(&self.host, self.port, path)?;
+        Ok(Self { mount_port: self.mount_port, ..url })
     }
 }
 
@@ -115,6 +133,9 @@ impl fmt::Display for Url {
                 _ => write!(f, "%{byte:02X}")?,
             }
         }
+        if let Some(port) = self.mount_port {
+            write!(f, "{MOUNT_PORT}{port}")?;
+        }
         Ok(())
     }
 }
@@ -124,13 +145,21 @@ fn parse(text: &str) -> std::result::Result<Url, &'static str> {
         return Err("it does not begin with nfs://");
     }
     let rest = text.get(SCHEME.len()..).unwrap_or_default();
+    let (rest, query) = rest.find('?').map_or((rest, ""), |at| rest.split_at(at));
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     if authority.contains('@') {
         return Err("users have no place in it; who calls is said otherwise");
     }
-    if path.contains(['?', '#']) {
-        return Err("'?' and '#' in a path are written %3F and %23");
+    if path.contains('#') || query.contains('#') {
+        return Err("'#' in a path is written %23");
     }
+    let mount_port = match query {
+        "" => None,
+        query => {
+            let port = query.strip_prefix(MOUNT_PORT);
+            Some(number(port.ok_or("behind a '?' comes mountport=PORT; in a path it is %3F")?)?)
+        }
+    };
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("a '[' without its ']'")?;
@@ -150,12 +179,7 @@ fn parse(text: &str) -> std::result::Result<Url, &'static str> {
     };
     let port = match port {
         "" => None,
-        port => {
-            let port = port.strip_prefix(':').ok_or("behind the ']' comes a ':' or a '/'")?;
-            let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-            let port = digits.then(|| port.parse().ok()).flatten().filter(|port| *port != 0);
-            Some(port.ok_or("a port is a number from 1 to 65535")?)
-        }
+        port => Some(number(port.strip_prefix(':').ok_or("behind the ']' comes a ':' or a '/'")?)?),
     };
     let host = String::from_utf8(decoded(host)?).map_err(|_| "the host is not text")?;
     if host.is_empty() {
@@ -164,7 +188,14 @@ fn parse(text: &str) -> std::result::Result<Url, &'static str> {
     if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("the host has spaces in it");
     }
-    Ok(Url { host, port, path: normal(&decoded(path)?)? })
+    Ok(Url { host, port, path: normal(&decoded(path)?)?, mount_port })
+}
+
+/// A port.
+fn number(text: &str) -> std::result::Result<u16, &'static str> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = digits.then(|| text.parse().ok()).flatten().filter(|port| *port != 0);
+    port.ok_or("a port is a number from 1 to 65535")
 }
 
 /// Resolves the escapes.
@@ -203,6 +234,7 @@ fn normal(path: &[u8]) -> std::result::Result<PathBuf, &'static str> {
 }
 
 const SCHEME: &str = "nfs://";
+const MOUNT_PORT: &str = "?mountport=";
 const NO_HOST: &str = "there is no host";
 /// What stands for itself in a path, besides letters and digits (RFC 3986, section 3.3).
 const PLAIN: &[u8] = b"/-._~!$&'()*+,;=:@";
@@ -235,6 +267,9 @@ mod tests {
             ("nfs://", "no host"),
             ("nfs://me@host/", "users have no place"),
             ("nfs://host/a?version=3", "%3F"),
+            ("nfs://host/a?mountport=1&b=2", "from 1 to 65535"),
+            ("nfs://host/a?mountport=", "from 1 to 65535"),
+            ("nfs://host/a#b", "%23"),
             ("nfs://::1/a", "in brackets"),
             ("nfs://[::1/a", "without its ']'"),
             ("nfs://[::1]2049/a", "behind the ']'"),
@@ -252,6 +287,17 @@ mod tests {
             let said = text.parse::<Url>().unwrap_err().to_string();
             assert!(said.contains(why) && said.contains(&format!("{text:?}")), "{said}");
         }
+    }
+
+    #[test]
+    fn has_a_port_of_mount() {
+        let url: Url = "nfs://host:1/a%3F?mountport=20048".parse().unwrap();
+        let parts = (url.port(), url.mount_port(), url.path());
+        assert_eq!(parts, (Some(1), Some(20048), Path::new("/a?")));
+        assert_eq!(url.to_string(), "nfs://host:1/a%3F?mountport=20048");
+        assert_eq!(url.join("b").unwrap().to_string(), "nfs://host:1/a%3F/b?mountport=20048");
+        let url: Url = "nfs://[::1]?mountport=1".parse().unwrap();
+        assert_eq!((url.host(), url.mount_port()), ("::1", Some(1)));
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Sides {
     /// A name in its directory at a server.
     fn within(&self, url: &Url, name: &OsStr, mount: &Mount) -> Result<Spot> {
         let above = url.path().parent().unwrap_or(Path::new("/"));
-        let above = Url::new(url.host(), url.port(), above);
+        let above = url.at(above);
         let above = above.map_err(|error| Trouble::new(error.to_string()))?;
         if !above.path().starts_with(mount.export()) {
             return Err(Trouble::new(format!("{url} is an export, and has no other name")));

@@ -1,15 +1,19 @@
 //! From a URL to files.
 
-use crate::proxy::{receive, word};
+use crate::proxy::{Fate, Message, receive, start, word};
 use crate::world::{World, mount, options, url};
 use holm::model::{ExportSpec, ListenSpec, NamespaceSpec};
 use holm_localio::{Access, Mount, Url};
+use holm_nfs_proto::mount::PROGRAM as MOUNT;
 use holm_nfs_proto::{nfs3, portmap};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn the_longest_export_is_mounted() {
@@ -149,6 +153,47 @@ fn answer_once(mapper: &TcpListener, port: u16) -> ([u32; 3], [u32; 4]) {
     stream.write_all(&bytes).unwrap();
     let arguments = call.len() - 16;
     ([12, 16, 20].map(word), [0, 4, 8, 12].map(|at| word(arguments + at)))
+}
+
+/// A server with MOUNT at a port of its own, and nobody to ask for it.
+#[test]
+fn mount_is_where_the_url_says() {
+    let world = World::new();
+    let directory = world.directory("d");
+    let server = world.serve("blue", &[("/", &directory)], "127.0.0.1:0");
+    // As the proxy numbers its procedures.
+    let is_mount = |message: &Message<'_>| message.procedure >= MOUNT;
+    let nfs =
+        start(server, move |message| if is_mount(message) { Fate::Cut } else { Fate::Passes });
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counts = asked.clone();
+    let elsewhere = start(server, move |message| {
+        assert!(is_mount(message));
+        counts.fetch_add(1, Ordering::Relaxed);
+        Fate::Passes
+    });
+    let at = |port| format!("nfs://{nfs}/new?mountport={port}").parse().unwrap();
+    let mut options = options();
+    let mount = Mount::new(&at(elsewhere.port()), &options).unwrap();
+    mount.create("", 0o600, true).unwrap();
+    assert!(directory.join("new").exists());
+    assert!(asked.load(Ordering::Relaxed) > 0);
+    options.patience = Duration::from_secs(1);
+    let without = Mount::new(&format!("nfs://{nfs}/new").parse().unwrap(), &options);
+    assert!(without.is_err());
+    // Nobody is there.
+    let error = Mount::new(&at(1), &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+}
+
+/// More than the clock can say.
+#[test]
+fn patience_has_an_end() {
+    let world = World::new();
+    let (address, _) = world.files();
+    let mut options = options();
+    options.patience = Duration::MAX;
+    Mount::new(&url(address, "/"), &options).unwrap().create("a", 0o600, true).unwrap();
 }
 
 #[test]
