@@ -17,6 +17,8 @@ pub enum Flaw {
     ForgetsRecalled,
     ProvesEnded,
     LooksThenTakes,
+    EndsOpen,
+    LooksThenCuts,
 }
 
 pub struct Door {
@@ -73,6 +75,12 @@ impl Door {
         self.left.notify_all();
     }
 
+    fn cut(&self, session: &mut Session) {
+        if !std::mem::replace(&mut session.over, true) {
+            self.inbox.end();
+        }
+    }
+
     fn let_go(&self, lent: Lent) {
         let Lent { file, keeps, .. } = lent;
         match self.flaw {
@@ -114,7 +122,7 @@ impl lending::Door for Door {
         let (file, keeps) = (Open::new(&self.ledger, export), Open::new(&self.ledger, export));
         let lent = Lent { file, keeps, export };
         let looked = self.shut.load(Ordering::SeqCst);
-        if self.flaw == Flaw::ShutOutsideLock {
+        if matches!(self.flaw, Flaw::ShutOutsideLock | Flaw::EndsOpen) {
             [(); 4].into_iter().for_each(|()| thread::yield_now());
         }
         let mut session = self.session.lock().unwrap();
@@ -145,8 +153,8 @@ impl lending::Door for Door {
 
     fn ended(&self) {
         let mut session = self.session.lock().unwrap();
-        if !std::mem::replace(&mut session.over, true) {
-            self.inbox.end();
+        if self.flaw != Flaw::EndsOpen {
+            self.cut(&mut session);
         }
         let files = std::mem::take(&mut session.files);
         drop(session);
@@ -186,6 +194,29 @@ impl lending::Door for Door {
         while gate.inside > 0 {
             gate = self.left.wait(gate).unwrap();
         }
+    }
+
+    fn end_overdue(&self) {
+        let mut session = self.session.lock().unwrap();
+        let is_recalled = |lent: &Lent| lent.export == 0 && self.recalls.load(Ordering::SeqCst) > 0;
+        let is_overdue =
+            self.shut.load(Ordering::SeqCst) || session.files.values().any(is_recalled);
+        if !is_overdue {
+            return;
+        }
+        match self.flaw {
+            Flaw::EndsOpen => drop(session),
+            Flaw::LooksThenCuts => {
+                drop(session);
+                [(); 4].into_iter().for_each(|()| thread::yield_now());
+                self.cut(&mut self.session.lock().unwrap());
+            }
+            _ => {
+                self.cut(&mut session);
+                drop(session);
+            }
+        }
+        lending::Door::ended(self);
     }
 
     fn prove(&self) -> bool {

@@ -29,7 +29,7 @@ pub trait Door: Send + Sync + 'static {
     /// Collector, shrinker and watcher pass by.
     fn isolate(&self) {}
     /// Whoever has not given back what was wanted back is cut off.
-    fn end_overdue(&self) {}
+    fn end_overdue(&self);
     /// The UUID of the client is named; whether it was known.
     fn prove(&self) -> bool;
 }
@@ -76,6 +76,10 @@ impl Inbox {
             }
             heard = self.more.wait(heard).unwrap();
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.heard.lock().unwrap().ended
     }
 
     fn try_next(&self) -> Option<Message> {
@@ -155,6 +159,20 @@ fn cut_off_against_shutdown<D: Door>(door: D, cut_off: fn(&D)) {
     }
 }
 
+/// A file is opened while its client goes.
+fn open_against_end<D: Door>(door: D) {
+    let door = Arc::new(door);
+    door.open();
+    let opener = thread::spawn({
+        let door = door.clone();
+        move || door.open()
+    });
+    door.ended();
+    opener.join().unwrap();
+    door.remove();
+    door.ledger().is_gone(0);
+}
+
 /// A file is opened while its export becomes another one.
 fn open_against_another_export<D: Door>(door: D) {
     let door = Arc::new(door);
@@ -182,6 +200,29 @@ fn close_against_recall<D: Door>(door: D) {
     });
     obey(&*door, Inbox::try_next, 0);
     recalling.join().unwrap();
+    door.ended();
+    assert_eq!(door.ledger().open(0), 0, "{OF_OLD}");
+    door.remove();
+    door.ledger().is_gone(0);
+}
+
+/// A client closes the file that was wanted back when the time for that is over.
+fn close_against_deadline<D: Door>(door: D) {
+    let door = Arc::new(door);
+    door.open();
+    door.replace_export();
+    let deadline = thread::spawn({
+        let door = door.clone();
+        move || door.end_overdue()
+    });
+    let mut said = std::iter::from_fn(|| door.inbox().try_next());
+    let file = said.find_map(|message| match message {
+        Message::Opened(Opened { file, .. }) => Some(file),
+        _ => None,
+    });
+    let in_time = door.close(file.unwrap()) && !door.inbox().has_ended();
+    deadline.join().unwrap();
+    assert!(!(in_time && door.inbox().has_ended()), "{CUT_OFF}");
     door.ended();
     assert_eq!(door.ledger().open(0), 0, "{OF_OLD}");
     door.remove();
@@ -243,6 +284,22 @@ fn what_passes_by_leaves_what_is_lent_alone() {
 fn who_does_not_listen_is_cut_off_by_one() {
     passes("cut off, opening and ended at once, against shutdown", || {
         cut_off_against_shutdown(lender::Real::new(), Door::end_overdue);
+    });
+}
+
+#[test]
+fn who_is_gone_is_lent_nothing() {
+    passes("open against the end of its client", || open_against_end(lender::Real::new()));
+    fails("a session that is open still when it has ended", &["deadlock"], || {
+        open_against_end(sketch::Door::new(Flaw::EndsOpen));
+    });
+}
+
+#[test]
+fn who_gives_back_in_time_is_not_cut_off() {
+    passes("close against the deadline", || close_against_deadline(lender::Real::new()));
+    fails("a deadline that looks first and then cuts off", &[CUT_OFF], || {
+        close_against_deadline(sketch::Door::new(Flaw::LooksThenCuts));
     });
 }
 
