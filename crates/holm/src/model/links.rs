@@ -324,6 +324,9 @@ pub struct LinkView {
     /// The lagg that it is a port of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
+    /// `pair`: where the other end is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerLinkView>,
     /// What it has counted.
     pub counters: LinkCounters,
     /// What it knows of its ports, if it is a lagg.
@@ -332,6 +335,16 @@ pub struct LinkView {
     /// As it was asked for and changed since; nothing for the `lo` of birth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<LinkSpec>,
+}
+
+/// The other end of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PeerLinkView {
+    /// What it is called.
+    pub name: String,
+    /// In which namespace.
+    pub ns: String,
 }
 
 /// What a link is like.

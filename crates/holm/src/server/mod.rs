@@ -61,7 +61,9 @@ use crate::model::{
 use crate::nfs::{Nfs, Programme, Serving};
 use crate::spec::Checked;
 use crate::state::StateDir;
+
 pub(crate) use events::Speaker;
+use far_ends::OtherEnds;
 use holm_ifnet::IfnetSubsystem;
 use holm_ifnet::stack::StackSubsystem;
 use holm_lifetime::Deadline;
@@ -255,9 +257,10 @@ impl Server {
     pub fn namespaces(&self) -> Vec<NamespaceView> {
         let mut tenants = self.tenants();
         tenants.prune();
+        let ends = OtherEnds::of(&tenants);
         let all = tenants.live.values().chain(tenants.draining.values());
         let mut views: Vec<_> =
-            all.map(|tenant| view::namespace(tenant, &self.operations)).collect();
+            all.map(|tenant| view::namespace(tenant, &self.operations, &ends)).collect();
         views.sort_by_key(|view| view.id);
         views
     }
@@ -270,7 +273,8 @@ impl Server {
     pub fn namespace(&self, name: &str) -> Result<NamespaceView, Error> {
         let mut tenants = self.tenants();
         tenants.prune();
-        Ok(view::namespace(tenants.resolve(name)?, &self.operations))
+        let ends = OtherEnds::of(&tenants);
+        Ok(view::namespace(tenants.resolve(name)?, &self.operations, &ends))
     }
 
     // ---- exports ----

@@ -1,6 +1,7 @@
 //! What is shown of namespaces.
 
 use super::events::milliseconds;
+use super::far_ends::OtherEnds;
 use super::operations::{Note, On, Operations};
 use super::tenants::Tenant;
 use super::{doors, links};
@@ -18,7 +19,11 @@ use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 /// A namespace, as it is.
-pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceView {
+pub(super) fn namespace(
+    tenant: &Tenant,
+    operations: &Operations,
+    ends: &OtherEnds<'_>,
+) -> NamespaceView {
     let id = tenant.ns.id();
     // Before this thread enters.
     let held = held(tenant, operations, None);
@@ -34,7 +39,7 @@ pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceVi
         held,
         exports: exports(tenant),
         listeners: listeners(tenant),
-        links: links::views(tenant),
+        links: links::views(tenant, ends),
         addr: network.addrs,
         routes: links::routes(tenant, network.routes),
         limits: tenant.limits.clone(),

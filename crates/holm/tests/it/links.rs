@@ -4,7 +4,7 @@ use crate::neighbour::{Neighbour, nfs_at};
 use crate::world::{World, stop};
 use holm::model::{
     AddrSpec, AddrView, ErrorCode, ExportSpec, Happened, LaggProto, LimitsSpec, LinkKind, LinkMove,
-    LinkPatch, LinkSpec, LinkView, MediaSpec, NamespaceSpec, PeerLinkSpec, RouteSpec,
+    LinkPatch, LinkSpec, LinkView, MediaSpec, NamespaceSpec, PeerLinkSpec, PeerLinkView, RouteSpec,
 };
 use holm::server::{Alteration, Change, Server};
 use holm_ifnet::IfnetSubsystem;
@@ -491,6 +491,14 @@ fn far_address(dev: &str) -> AddrSpec {
     AddrSpec { cidr: "10.9.0.2/30".into(), dev: dev.into() }
 }
 
+fn lead_to_each_other(server: &Server, ends: [(&str, &str); 2]) {
+    let [one, other] = ends;
+    for ((ns, name), (other_ns, other)) in [(one, other), (other, one)] {
+        let peer = PeerLinkView { name: other.into(), ns: other_ns.into() };
+        assert_eq!(link(server, ns, name).peer, Some(peer), "{name} of {ns}");
+    }
+}
+
 fn place(to: &str, name: Option<&str>) -> LinkMove {
     LinkMove { to: to.into(), name: name.map(str::to_owned) }
 }
@@ -524,6 +532,7 @@ fn an_end_of_a_pair_moves_and_serves_where_it_is() {
     assert!(!server.addresses("green").unwrap().iter().any(|it| it.spec.dev == "c0"));
     let peer = link(&server, "blue", "c0").spec.unwrap();
     assert_eq!((peer.peer.as_deref(), peer.peer_ns.as_deref()), (Some("c1"), Some("red")));
+    lead_to_each_other(&server, [("blue", "c0"), ("red", "c1")]);
     let mut heard = Vec::new();
     while let Some(event) = events.try_next() {
         heard.push((event.ns.unwrap().split('@').next().unwrap().to_owned(), event.what));
@@ -557,6 +566,7 @@ fn an_end_of_a_pair_moves_and_serves_where_it_is() {
     server.del_address("red", far_address("c1")).unwrap();
     let own = server.move_link("red", "c1", &place("green", Some("c2"))).unwrap();
     assert_eq!(own.index, before.index);
+    lead_to_each_other(&server, [("red", "c0"), ("green", "c2")]);
     assert_eq!(link(&server, "red", "c0").spec.unwrap().peer_ns.as_deref(), Some("green"));
     server.del_link("red", "c0", Deadline::Never).unwrap();
     for ns in ["blue", "green", "red", "violet"] {

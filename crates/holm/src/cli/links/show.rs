@@ -66,7 +66,8 @@ fn text(link: &LinkView) -> String {
     let flags = if link.flags.is_empty() { "none".into() } else { link.flags.join(",") };
     line(&mut text, "flags", &format!("{flags}; mtu {}; mac {}", link.mtu, link.mac));
     line(&mut text, "media", &media(link.media));
-    if let Some(leads) = link.spec.as_ref().and_then(leads_to) {
+    let peer = link.peer.as_ref().map(|peer| format!("{} in {}", peer.name, peer.ns));
+    if let Some(leads) = peer.or_else(|| link.spec.as_ref().and_then(leads_to)) {
         line(&mut text, "to", &leads);
     }
     for address in &link.addresses {
@@ -90,12 +91,12 @@ fn line(text: &mut String, what: &str, value: &str) {
     let _ = writeln!(text, "  {what:<8} {value}");
 }
 
-/// What is at the other end.
+/// What is at the other end, if that is no interface of ours.
 fn leads_to(spec: &LinkSpec) -> Option<String> {
     let path =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let mut text = match spec.kind {
-        LinkKind::Lo | LinkKind::Lagg => return None,
+        LinkKind::Lo | LinkKind::Lagg | LinkKind::Pair => return None,
         LinkKind::Stream if spec.connect => format!("who listens at {}", path(&spec.path)?),
         LinkKind::Stream => format!("who connects to {}", path(&spec.path)?),
         LinkKind::Dgram => match path(&spec.peer_path) {
@@ -105,13 +106,9 @@ fn leads_to(spec: &LinkSpec) -> Option<String> {
         LinkKind::Tap | LinkKind::Packet => {
             format!("{} of the kernel", spec.interface.as_ref().unwrap_or(&spec.name))
         }
-        LinkKind::Pair => spec.peer.clone()?,
     };
     if let Some(netns) = &spec.netns {
         let _ = write!(text, " in {}", netns_text(netns));
-    }
-    if let Some(ns) = &spec.peer_ns {
-        let _ = write!(text, " in {ns}");
     }
     Some(text)
 }
