@@ -198,7 +198,7 @@ impl Tenant {
         // Interfaces move only while `Rtnl` is held.
         let mut rtnl = self.ns.rtnl(&mut held);
         // Both are retired under the same locks.
-        let partner = interface.dyn_driver().partner().and_then(|partner| partner.upgrade());
+        let partner = interface.partner();
         let Some(partner) = partner else { return Vec::new() };
         let home = partner.home();
         let mut both = self.ns.lock_two(&home.ns, rtnl.token());

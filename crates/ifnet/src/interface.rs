@@ -16,7 +16,7 @@ use crate::tenant::{NsInterfaces, Tenant};
 use holm_lifetime::levels::{HeldLevels, Holding, Locked, NsRtnl};
 use holm_lifetime::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use holm_lifetime::sync::{Arc, Mutex, OnceLock};
-use holm_lifetime::{Published, WeakRef, grace};
+use holm_lifetime::{Published, Ref, WeakRef, grace};
 use holm_netns::Namespace;
 use holm_netns::notifier::NsHeld;
 use holm_pool::{AddError, Handle, PoolSubsystem, Source, Turn};
@@ -96,6 +96,11 @@ impl Interface {
     /// The namespace it is in.
     pub fn namespace(&self) -> Namespace {
         self.settings.lock().home.ns.clone()
+    }
+
+    /// The other end, if it is one of a pair: it goes when this one goes.
+    pub fn partner(&self) -> Option<Ref<Interface>> {
+        self.dyn_driver().partner()?.upgrade()
     }
 
     /// The interfaces of the namespace it is in.

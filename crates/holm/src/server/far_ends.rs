@@ -3,10 +3,9 @@
 use super::change::{Alteration, FarEnd};
 use super::tenants::{Tenant, Tenants};
 use super::{Change, Error, Server};
-use crate::model::{LinkKind, LinkPatch, LinkSpec, PeerLinkView};
+use crate::model::{LinkKind, LinkPatch, LinkSpec};
 use crate::spec::Checked;
 use holm_ifnet::NsInterfaces;
-use std::collections::HashMap;
 
 /// An end of which nothing is said where it is.
 struct Far {
@@ -89,53 +88,24 @@ impl Far {
     }
 }
 
-/// The other end of each pair.
-pub(super) struct OtherEnds<'t>(HashMap<End<'t>, End<'t>>);
-
-/// In which namespace, and what it is called.
-type End<'t> = (&'t str, &'t str);
-
-impl<'t> OtherEnds<'t> {
-    pub(super) fn of(tenants: &'t Tenants) -> Self {
-        let there = pairs(tenants).filter(|(tenant, link, _)| is_there(&tenant.interfaces, link));
-        let ends = there.flat_map(|(tenant, link, far)| {
-            let near = (name_of(tenant), link.name.as_str());
-            [(near, far), (far, near)]
-        });
-        Self(ends.collect())
-    }
-
-    /// The one of that.
-    pub(super) fn of_end(&self, ns: &str, name: &str) -> Option<PeerLinkView> {
-        let (ns, name) = self.0.get(&(ns, name))?;
-        Some(PeerLinkView { name: (*name).to_owned(), ns: (*ns).to_owned() })
-    }
-}
-
 /// Who speaks of the pair whose other end is called so in that namespace, and how.
 pub(super) fn speaker<'t>(
     tenants: &'t Tenants,
     ns: &str,
     name: &str,
 ) -> Option<(&'t Tenant, &'t LinkSpec)> {
-    let mut all = pairs(tenants).filter(|(.., far)| *far == (ns, name));
-    // Not one that went by itself, and of which that is still to be found out.
-    all.find(|(tenant, link, _)| is_there(&tenant.interfaces, link))
-        .map(|(tenant, link, _)| (tenant, link))
-}
-
-/// The pairs that somebody speaks of, and their far ends.
-fn pairs(tenants: &Tenants) -> impl Iterator<Item = (&Tenant, &LinkSpec, End<'_>)> {
-    tenants.live.iter().flat_map(|(at, tenant)| {
-        tenant.network.links.iter().filter_map(move |link| {
-            let ns = link.peer_ns.as_ref().unwrap_or(at);
-            Some((tenant, link, (ns.as_str(), link.peer.as_deref()?)))
+    let all = tenants.live.iter().flat_map(|(at, tenant)| {
+        let links = tenant.network.links.iter().map(move |link| (tenant, link));
+        links.filter(move |(_, link)| {
+            link.peer.as_deref() == Some(name) && link.peer_ns.as_ref().unwrap_or(at) == ns
         })
-    })
-}
-
-fn is_there(interfaces: &NsInterfaces, link: &LinkSpec) -> bool {
-    link.if_name().is_ok_and(|name| interfaces.find(name).is_some())
+    });
+    // Not one that went by itself, and of which that is still to be found out.
+    let is_there = |interfaces: &NsInterfaces, link: &LinkSpec| {
+        link.if_name().is_ok_and(|name| interfaces.find(name).is_some())
+    };
+    let mut all = all.filter(|(tenant, link)| is_there(&tenant.interfaces, link));
+    all.next()
 }
 
 pub(super) fn name_of(tenant: &Tenant) -> &str {

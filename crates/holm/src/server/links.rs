@@ -1,12 +1,12 @@
 //! The interfaces, addresses and routes of namespaces, as they are and as somebody asks for them.
 
-use super::far_ends::{OtherEnds, name_of};
 use super::link_news::kind;
 use super::tenants::Tenant;
 use super::{Alteration, Change, Error, Server, first, view};
 use crate::model::{
     AddrSpec, AddrView, DirectionCounters, HolderView, LacpEndView, LacpPortView, LaggPortView,
-    LaggView, LinkCounters, LinkPatch, LinkSpec, LinkView, MediaView, RouteSpec, RouteView,
+    LaggView, LinkCounters, LinkPatch, LinkSpec, LinkView, MediaView, PeerLinkView, RouteSpec,
+    RouteView,
 };
 use crate::spec::hash_layers_view;
 use holm_ifnet::aggregation::{LacpEnd, LacpPort, LaggRequest, LaggStatus};
@@ -24,8 +24,7 @@ impl Server {
     ///
     /// [`Error::NotFound`].
     pub fn links(&self, ns: &str) -> Result<Vec<LinkView>, Error> {
-        let tenants = self.tenants();
-        Ok(views(tenants.resolve(ns)?, &OtherEnds::of(&tenants)))
+        Ok(views(self.tenants().resolve(ns)?))
     }
 
     /// Gives a namespace one interface more. One without a name is called after its kind and the next unit
@@ -193,7 +192,7 @@ fn still_held(ns: &str, leaving: &Leaving) -> Error {
 }
 
 /// The interfaces, as they are; none of one that drains.
-pub(super) fn views(tenant: &Tenant, ends: &OtherEnds<'_>) -> Vec<LinkView> {
+pub(super) fn views(tenant: &Tenant) -> Vec<LinkView> {
     let Some(inside) = tenant.ns.enter() else { return Vec::new() };
     let Some(interfaces) = inside.get::<IfnetSubsystem>() else { return Vec::new() };
     let stacks = inside.get::<StackSubsystem>();
@@ -218,7 +217,10 @@ pub(super) fn views(tenant: &Tenant, ends: &OtherEnds<'_>) -> Vec<LinkView> {
             addresses: interface.addresses().iter().map(ToString::to_string).collect(),
             link_local: stack.and_then(|stack| stack.link_local()).map(|own| own.to_string()),
             master,
-            peer: ends.of_end(name_of(tenant), name.as_str()),
+            peer: interface.partner().map(|end| PeerLinkView {
+                name: end.name().to_string(),
+                ns: end.namespace().id().name.to_string(),
+            }),
             counters: LinkCounters::of(interface),
             lagg,
             spec: tenant.network.link(name.as_str()).cloned(),

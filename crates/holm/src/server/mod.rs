@@ -61,9 +61,7 @@ use crate::model::{
 use crate::nfs::{Nfs, Programme, Serving};
 use crate::spec::Checked;
 use crate::state::StateDir;
-
 pub(crate) use events::Speaker;
-use far_ends::OtherEnds;
 use holm_ifnet::IfnetSubsystem;
 use holm_ifnet::stack::StackSubsystem;
 use holm_lifetime::Deadline;
@@ -257,10 +255,9 @@ impl Server {
     pub fn namespaces(&self) -> Vec<NamespaceView> {
         let mut tenants = self.tenants();
         tenants.prune();
-        let ends = OtherEnds::of(&tenants);
         let all = tenants.live.values().chain(tenants.draining.values());
         let mut views: Vec<_> =
-            all.map(|tenant| view::namespace(tenant, &self.operations, &ends)).collect();
+            all.map(|tenant| view::namespace(tenant, &self.operations)).collect();
         views.sort_by_key(|view| view.id);
         views
     }
@@ -273,8 +270,7 @@ impl Server {
     pub fn namespace(&self, name: &str) -> Result<NamespaceView, Error> {
         let mut tenants = self.tenants();
         tenants.prune();
-        let ends = OtherEnds::of(&tenants);
-        Ok(view::namespace(tenants.resolve(name)?, &self.operations, &ends))
+        Ok(view::namespace(tenants.resolve(name)?, &self.operations))
     }
 
     // ---- exports ----

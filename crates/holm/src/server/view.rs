@@ -1,7 +1,6 @@
 //! What is shown of namespaces.
 
 use super::events::milliseconds;
-use super::far_ends::OtherEnds;
 use super::operations::{Note, On, Operations};
 use super::tenants::Tenant;
 use super::{doors, links};
@@ -19,11 +18,7 @@ use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 /// A namespace, as it is.
-pub(super) fn namespace(
-    tenant: &Tenant,
-    operations: &Operations,
-    ends: &OtherEnds<'_>,
-) -> NamespaceView {
+pub(super) fn namespace(tenant: &Tenant, operations: &Operations) -> NamespaceView {
     let id = tenant.ns.id();
     // Before this thread enters.
     let held = held(tenant, operations, None);
@@ -39,7 +34,7 @@ pub(super) fn namespace(
         held,
         exports: exports(tenant),
         listeners: listeners(tenant),
-        links: links::views(tenant, ends),
+        links: links::views(tenant),
         addr: network.addrs,
         routes: links::routes(tenant, network.routes),
         limits: tenant.limits.clone(),
