@@ -204,18 +204,13 @@ impl lending::Door for Door {
         if !is_overdue {
             return;
         }
-        match self.flaw {
-            Flaw::EndsOpen => drop(session),
-            Flaw::LooksThenCuts => {
-                drop(session);
-                [(); 4].into_iter().for_each(|()| thread::yield_now());
-                self.cut(&mut self.session.lock().unwrap());
-            }
-            _ => {
-                self.cut(&mut session);
-                drop(session);
-            }
+        if self.flaw == Flaw::LooksThenCuts {
+            drop(session);
+            [(); 4].into_iter().for_each(|()| thread::yield_now());
+            session = self.session.lock().unwrap();
         }
+        self.cut(&mut session);
+        drop(session);
         lending::Door::ended(self);
     }
 

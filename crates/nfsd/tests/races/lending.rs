@@ -7,7 +7,7 @@ use crate::lender_sketch::{self as sketch, Flaw};
 use crate::world::{LATE, LEFT, Ledger};
 use holm_nfs_proto::localio::door::{Message, Opened};
 use shuttle::sync::{Arc, Condvar, Mutex};
-use shuttle::thread;
+use shuttle::thread::{self, JoinHandle};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A client, and the namespace that lends it files. The ledger has them by export: those of the first
@@ -115,6 +115,12 @@ fn obey<D: Door>(door: &D, next: impl Fn(&Inbox) -> Option<Message>, closes: usi
     }
 }
 
+/// Something else that is done with the door meanwhile.
+fn beside<D: Door>(door: &Arc<D>, work: fn(&D)) -> JoinHandle<()> {
+    let door = door.clone();
+    thread::spawn(move || work(&door))
+}
+
 /// A client opens files while its namespace goes.
 fn open_against_shutdown<D: Door>(door: D, closes: usize, passing: fn(&D)) {
     let door = Arc::new(door);
@@ -132,10 +138,7 @@ fn open_against_shutdown<D: Door>(door: D, closes: usize, passing: fn(&D)) {
             }
         }),
     ];
-    let passer = thread::spawn({
-        let door = door.clone();
-        move || passing(&door)
-    });
+    let passer = beside(&door, passing);
     door.remove();
     door.ledger().is_gone(0);
     for thread in threads {
@@ -148,10 +151,7 @@ fn open_against_shutdown<D: Door>(door: D, closes: usize, passing: fn(&D)) {
 fn cut_off_against_shutdown<D: Door>(door: D, cut_off: fn(&D)) {
     let door = Arc::new(door);
     door.open();
-    let threads = [cut_off, |door| door.open(), |door| door.ended()].map(|work| {
-        let door = door.clone();
-        thread::spawn(move || work(&door))
-    });
+    let threads = [cut_off, D::open, D::ended].map(|work| beside(&door, work));
     door.remove();
     door.ledger().is_gone(0);
     for thread in threads {
@@ -163,10 +163,7 @@ fn cut_off_against_shutdown<D: Door>(door: D, cut_off: fn(&D)) {
 fn open_against_end<D: Door>(door: D) {
     let door = Arc::new(door);
     door.open();
-    let opener = thread::spawn({
-        let door = door.clone();
-        move || door.open()
-    });
+    let opener = beside(&door, D::open);
     door.ended();
     opener.join().unwrap();
     door.remove();
@@ -177,10 +174,7 @@ fn open_against_end<D: Door>(door: D) {
 fn open_against_another_export<D: Door>(door: D) {
     let door = Arc::new(door);
     door.open();
-    let opener = thread::spawn({
-        let door = door.clone();
-        move || door.open()
-    });
+    let opener = beside(&door, D::open);
     door.replace_export();
     opener.join().unwrap();
     obey(&*door, Inbox::try_next, usize::MAX);
@@ -194,10 +188,7 @@ fn close_against_recall<D: Door>(door: D) {
     let door = Arc::new(door);
     door.open();
     door.open();
-    let recalling = thread::spawn({
-        let door = door.clone();
-        move || door.replace_export()
-    });
+    let recalling = beside(&door, D::replace_export);
     obey(&*door, Inbox::try_next, 0);
     recalling.join().unwrap();
     door.ended();
@@ -211,10 +202,7 @@ fn close_against_deadline<D: Door>(door: D) {
     let door = Arc::new(door);
     door.open();
     door.replace_export();
-    let deadline = thread::spawn({
-        let door = door.clone();
-        move || door.end_overdue()
-    });
+    let deadline = beside(&door, D::end_overdue);
     let mut said = std::iter::from_fn(|| door.inbox().try_next());
     let file = said.find_map(|message| match message {
         Message::Opened(Opened { file, .. }) => Some(file),
